@@ -1,0 +1,29 @@
+"""Orbax checkpoints with a manifest: save, find, restore on any devices."""
+
+from bigclip.checkpoints.manifest import at_step, make_manifest, package_versions
+from bigclip.checkpoints.store import (
+    Writer,
+    check_params,
+    folder,
+    params_shapes,
+    read_manifest,
+    restore_params,
+    restore_state,
+    step_path,
+    steps,
+)
+
+__all__ = [
+    "Writer",
+    "at_step",
+    "check_params",
+    "folder",
+    "make_manifest",
+    "package_versions",
+    "params_shapes",
+    "read_manifest",
+    "restore_params",
+    "restore_state",
+    "step_path",
+    "steps",
+]

@@ -1,0 +1,107 @@
+"""Strict reading of configuration blocks.
+
+A configuration is a Python file with `get_config(arg)` that returns an
+`ml_collections.ConfigDict`. Each block of it becomes the keyword arguments of one function, whose
+signature is the only place where its keys and defaults are written. `check` holds a block against
+that signature, `call` checks and calls, `resolve` fills in the defaults, so that what a run saves
+says everything that shaped it.
+"""
+
+import difflib
+import inspect
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """A mistake in a configuration, told in the user's words."""
+
+
+def suggest(name: str, valid: Iterable[str]) -> str:
+    """Name the nearest valid choice and list them all, for the end of an error message."""
+    valid = sorted(valid)
+    near = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"{hint} Valid: {', '.join(valid) or '(none)'}."
+
+
+def choose(name: Any, choices: Mapping[str, Any], where: str) -> Any:
+    """Return `choices[name]`.
+
+    Raises:
+        ConfigError: if `name` is none of them; names the config key `where` and the choices.
+    """
+    if not isinstance(name, str) or name not in choices:
+        raise ConfigError(f"{where}: no choice {name!r}.{suggest(str(name), choices)}")
+    return choices[name]
+
+
+def plain(value: Any) -> Any:
+    """Turn ConfigDicts and tuples into the dicts and lists that JSON gives back.
+
+    Raises:
+        ConfigError: if a value is not plain data (a function, an array, ...).
+    """
+    if hasattr(value, "to_dict"):
+        value = value.to_dict()
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"a configuration holds only plain data (JSON): {error}.") from error
+
+
+def check(fn: Callable, block: Mapping[str, Any], where: str, *, given: Iterable[str] = ()) -> None:
+    """Hold a block against the keyword-only arguments of the function that will read it.
+
+    Args:
+        fn: the reader. Only its keyword-only parameters are configuration.
+        block: the configuration block.
+        where: the block's path in the configuration, for messages ("" is the top level).
+        given: keyword-only parameters that the code supplies itself; they are no config keys.
+
+    Raises:
+        ConfigError: for an unknown or a missing key; names the nearest valid one and lists all.
+    """
+    place = f"config.{where}" if where else "config"
+    if not isinstance(block, Mapping) and not hasattr(block, "keys"):
+        raise ConfigError(f"{place} must be a block of key = value, not {block!r}.")
+    keywords = {
+        name: parameter
+        for name, parameter in inspect.signature(fn).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in set(given)
+    }
+    for key in block.keys():  # noqa: SIM118 (ConfigDict iterates over fields in its own way)
+        if key not in keywords:
+            raise ConfigError(f"unknown key {key!r} in {place}.{suggest(key, keywords)}")
+    for name, parameter in keywords.items():
+        if parameter.default is inspect.Parameter.empty and name not in block:
+            raise ConfigError(
+                f"{place}.{name} is missing: it has no default.{suggest('', keywords)}"
+            )
+
+
+def call(fn: Callable, block: Mapping[str, Any], where: str, *args: Any, **given: Any) -> Any:
+    """Check a block, then call its reader with it: `fn(*args, **given, **block)`."""
+    check(fn, block, where, given=given)
+    return fn(*args, **given, **dict(block.items()))
+
+
+def resolve(fn: Callable, block: Mapping[str, Any], *, given: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the block with the defaults of its reader's signature filled in."""
+    filled = {}
+    for name, parameter in inspect.signature(fn).parameters.items():
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY or name in set(given):
+            continue
+        filled[name] = block.get(name, parameter.default)
+    return filled
+
+
+def differences(old: Any, new: Any, where: str = "config") -> list[str]:
+    """List where two plain configurations differ, one line each: `path: old -> new`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        lines = []
+        for key in sorted(old.keys() | new.keys()):
+            lines += differences(old.get(key), new.get(key), f"{where}.{key}")
+        return lines
+    return [] if old == new else [f"{where}: {old!r} -> {new!r}"]

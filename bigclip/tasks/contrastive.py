@@ -1,0 +1,173 @@
+"""Two towers and a contrastive loss over all pairs of the global batch: CLIP, SigLIP and kin."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from bigclip import models
+from bigclip.config import ConfigError, choose, plain
+from bigclip.losses import sigmoid_loss, softmax_loss
+from bigclip.tasks.task import Examples, Outputs, Params, Task
+
+# As published: CLIP starts at a temperature of 0.07 and clips the scale at 100 "to prevent
+# instability" (section 2.5); SigLIP starts at 10 with a bias of -10 and does not clip (section
+# 3.2), so that the many negatives make no large first step.
+_DEFAULTS: dict[str, dict[str, float | None]] = {
+    "softmax": {"init_logit_scale": 1 / 0.07, "init_logit_bias": None, "max_logit_scale": 100.0},
+    "sigmoid": {"init_logit_scale": 10.0, "init_logit_bias": -10.0, "max_logit_scale": None},
+}
+
+
+def normalise(x: jax.Array, *, eps: float = 1e-8) -> jax.Array:
+    """Scale the last axis to unit length, in float32; a zero vector stays zero."""
+    x = x.astype(jnp.float32)
+    return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), eps**2))
+
+
+def normalise_pixels(images: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
+    """uint8 [b, H, W, 3] -> float32 with the given mean and deviation (of pixels in [0, 1]).
+
+    On the device, since it moves a quarter of the bytes there and costs the host nothing.
+    """
+    scale = 1.0 / (255.0 * jnp.asarray(std, jnp.float32))
+    shift = jnp.asarray(mean, jnp.float32) / jnp.asarray(std, jnp.float32)
+    return images.astype(jnp.float32) * scale - shift
+
+
+def contrastive(
+    *,
+    architecture: str | Mapping[str, Any],
+    overrides: Mapping[str, Any] | None = None,
+    loss: str = "softmax",
+    init_logit_scale: float | None = None,
+    init_logit_bias: float | None = None,
+    max_logit_scale: float | None = None,
+    dtype: str = "bfloat16",
+    scan: bool = True,
+    remat: str = "none",
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> Task:
+    """Build the task.
+
+    Sources: CLIP (arXiv 2103.00020), SigLIP (arXiv 2303.15343).
+
+    Args:
+        architecture: a name of `bigclip.models.ARCHITECTURES`, or one as plain data.
+        overrides: what to change in it, nested: {"image": {"depth": 6}}.
+        loss: "softmax" (CLIP) or "sigmoid" (SigLIP).
+        init_logit_scale: where the logit scale starts; as published by default (14.3, or 10).
+        init_logit_bias: likewise, for sigmoid only (-10).
+        max_logit_scale: the scale is clipped to [1, this] after each update; 100 for softmax and
+            no clip for sigmoid by default. 0 turns the clip off.
+        dtype: type of the towers' matrix products, "bfloat16" or "float32".
+        scan: whether the towers' layers are scanned (compiles once for all) or unrolled.
+        remat: what the backward pass computes again, see `bigclip.models.remat`.
+        mean: pixel mean per channel, of the preprocessing.
+        std: pixel deviation per channel.
+
+    Raises:
+        ConfigError: for unknown names or options that do not fit the loss.
+    """
+    defaults = choose(loss, _DEFAULTS, "config.task.loss")
+    if loss == "softmax" and init_logit_bias is not None:
+        raise ConfigError("config.task.init_logit_bias: the softmax loss has no bias.")
+    if init_logit_scale is None:
+        init_logit_scale = defaults["init_logit_scale"]
+    if init_logit_bias is None:
+        init_logit_bias = defaults["init_logit_bias"]
+    if max_logit_scale is None:
+        max_logit_scale = defaults["max_logit_scale"] or 0.0
+    if init_logit_scale <= 0 or (max_logit_scale and init_logit_scale > max_logit_scale):
+        raise ConfigError(
+            f"config.task.init_logit_scale = {init_logit_scale} must be positive and at most "
+            f"max_logit_scale ({max_logit_scale or 'none'})."
+        )
+    choose(dtype, {"bfloat16": 0, "float32": 0}, "config.task.dtype")
+    arch = models.architecture(architecture, **dict(overrides or {}))
+    how = {"embed_dim": arch["embed_dim"], "dtype": jnp.dtype(dtype), "scan": scan, "remat": remat}
+    image_tower = models.ImageTower(**arch["image"], **how)
+    text_tower = models.TextTower(**arch["text"], **how)
+    image_size, context_length = arch["image"]["image_size"], arch["text"]["context_length"]
+
+    def init(rng: jax.Array) -> Params:
+        image_rng, text_rng = jax.random.split(rng)
+        images = jnp.zeros((1, image_size, image_size, 3), jnp.float32)
+        tokens = jnp.zeros((1, context_length), jnp.int32)
+        params = {
+            "image": image_tower.init(image_rng, images)["params"],
+            "text": text_tower.init(text_rng, tokens)["params"],
+            "log_logit_scale": jnp.float32(math.log(init_logit_scale)),
+        }
+        if loss == "sigmoid":
+            params["logit_bias"] = jnp.float32(init_logit_bias)
+        return params
+
+    def embed_images(params: Params, images: jax.Array, rngs: jax.Array | None = None) -> jax.Array:
+        pixels = normalise_pixels(images, mean, std)
+        emb, _ = image_tower.apply({"params": params["image"]}, pixels, keys=rngs)
+        return normalise(emb)
+
+    def embed_texts(params: Params, tokens: jax.Array) -> jax.Array:
+        emb, _ = text_tower.apply({"params": params["text"]}, tokens)
+        return normalise(emb)
+
+    def forward(params: Params, examples: Examples, rngs: jax.Array) -> Outputs:
+        return {
+            "image_emb": embed_images(params, examples["image"], rngs),
+            "text_emb": embed_texts(params, examples["text"]),
+        }
+
+    def objective(
+        params: Params, outputs: Outputs, progress: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        del progress  # these losses do not change over the run
+        logit_scale = jnp.exp(params["log_logit_scale"])
+        pairs = (outputs["image_emb"], outputs["text_emb"], logit_scale)
+        if loss == "softmax":
+            value, metrics = softmax_loss(*pairs)
+            return value, {**metrics, "logit_scale": logit_scale}
+        value, metrics = sigmoid_loss(*pairs, params["logit_bias"])
+        return value, {
+            **metrics,
+            "logit_scale": logit_scale,
+            "logit_bias": params["logit_bias"],
+        }
+
+    def score(params: Params, image_emb: jax.Array, text_emb: jax.Array) -> jax.Array:
+        cosine = jnp.matmul(image_emb, text_emb.T, precision=jax.lax.Precision.HIGHEST)
+        return cosine * jnp.exp(params["log_logit_scale"]) + params.get("logit_bias", 0.0)
+
+    def constrain(params: Params) -> Params:
+        if not max_logit_scale:
+            return params
+        clipped = jnp.clip(params["log_logit_scale"], 0.0, math.log(max_logit_scale))
+        return {**params, "log_logit_scale": clipped}
+
+    return Task(
+        init=init,
+        forward=forward,
+        objective=objective,
+        embed_images=embed_images,
+        embed_texts=embed_texts,
+        score=score,
+        constrain=constrain,
+        rules=(*models.PARTITION_RULES, ("log_logit_scale|logit_bias", ())),
+        flops_per_example=models.image_flops(arch) + models.text_flops(arch),
+        manifest=plain(
+            {
+                "name": "contrastive",
+                "architecture": arch,
+                "loss": loss,
+                "init_logit_scale": init_logit_scale,
+                "init_logit_bias": init_logit_bias,
+                "max_logit_scale": max_logit_scale,
+                "dtype": dtype,
+                "scan": scan,
+                "remat": remat,
+            }
+        ),
+    )

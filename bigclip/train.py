@@ -1,0 +1,247 @@
+"""Train: `python -m bigclip.train --config configs/quickstart.py --workdir runs/quickstart`.
+
+Any value of the configuration can be changed on the command line:
+`--config.batch_size=512 --config.optimizer.learning_rate=3e-4`; `--config file.py:arg` passes an
+argument to the file's `get_config`. The same command resumes a run that was stopped. Exit code 42
+means "restart me": the run was asked to stop (SIGTERM), has saved, and goes on when started again.
+"""
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from absl import app, flags, logging
+from clu import parameter_overview
+from ml_collections import config_flags
+from rich import print as rich_print
+
+from bigclip import checkpoints
+from bigclip.config import ConfigError, call
+from bigclip.parallel import agree, batch_sharding, is_main, processes, replicated
+from bigclip.training.experiment import Experiment, experiment, run_manifest
+from bigclip.training.groups import group_table
+from bigclip.training.progress import ProgressLine, duration
+from bigclip.training.state import TrainState, new_state, shard_state
+from bigclip.training.step import make_step
+from bigclip.training.stopping import RESTART_EXIT_CODE, StopSignal
+from bigclip.training.throughput import Meter, memory
+from bigclip.training.workdir import Workdir
+from bigclip.training.writers import MetricWriter
+
+# What the step needs of a batch; the rest tells where it came from, for messages.
+_HOST_ONLY = ("record", "bad")
+
+
+def _begin(parts: Experiment, workdir: Workdir) -> tuple[TrainState, TrainState]:
+    """Restore the newest checkpoint, or draw new parameters; returns the state and its layout."""
+    init_rng = jax.random.fold_in(jax.random.key(parts.config["seed"]), 0)
+
+    def create(rng: jax.Array) -> TrainState:
+        ema = parts.config["ema_decay"] is not None
+        return new_state(parts.task, parts.optimizer, rng, ema=ema)
+
+    shapes = jax.eval_shape(create, init_rng)
+    layout = shard_state(shapes, parts.task, parts.mesh)
+    if checkpoints.steps(workdir.path):
+        abstract = jax.tree.map(
+            lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+            shapes,
+            layout,
+        )
+        return checkpoints.restore_state(workdir.path, abstract), layout
+    init_from = parts.config["init_from"]
+    if init_from is not None:
+        checkpoints.check_params(checkpoints.step_path(init_from), shapes.params)
+    state = jax.jit(create, out_shardings=layout)(init_rng)
+    if init_from is not None:
+        params = checkpoints.restore_params(init_from, shardings=layout.params)
+        ema = None if state.ema is None else jax.tree.map(jax.numpy.copy, params)
+        state = state.replace(params=params, ema=ema)
+    return state, layout
+
+
+def _average(steps: list[dict[str, jax.Array]]) -> dict[str, float]:
+    """Mean over steps of their metrics, fetched from the devices in one go."""
+    fetched = jax.device_get(steps)
+    return {name: float(np.mean([one[name] for one in fetched])) for name in fetched[0]}
+
+
+def _stop_if_not_finite(metrics: Mapping[str, float], step: int, records: Any) -> None:
+    if np.isfinite(metrics["loss"]) and np.isfinite(metrics["grad_norm"]):
+        return
+    raise FloatingPointError(
+        f"the loss ({metrics['loss']}) or the gradient norm ({metrics['grad_norm']}) is not "
+        f"finite at step {step}. The newest checkpoint is from before; the records of the last "
+        f"batch on this process were {np.asarray(records)[:16].tolist()} ... Lower "
+        "config.optimizer.learning_rate, lengthen the warm-up, or set config.optimizer.clip_norm."
+    )
+
+
+def train(config: Mapping[str, Any], workdir: str) -> str:
+    """Run a configuration to its end, or go on with it where it was stopped.
+
+    Args:
+        config: see `bigclip.training.experiment.experiment`, whose arguments are its keys.
+        workdir: the run's folder, see `bigclip.training.workdir`.
+
+    Returns:
+        "complete", or "stopped" if SIGTERM asked to stop: the run is saved and can go on.
+
+    Raises:
+        ConfigError: before anything is compiled, for a mistake in the configuration, the data or
+            the workdir.
+        FloatingPointError: if the loss is no longer finite.
+    """
+    parts = call(experiment, config, "")
+    folder = Workdir.open(workdir, parts.config)
+    manifest = run_manifest(parts, folder.run_id)
+    total, every = parts.total_steps, parts.config["log"]["every_steps"]
+    saving = dict(parts.config["checkpoints"])
+    save_steps, save_minutes = saving.pop("every_steps"), saving.pop("every_minutes")
+
+    with jax.set_mesh(parts.mesh), StopSignal() as stop:
+        state, layout = _begin(parts, folder)
+        first = int(state.step)
+        _introduce(parts, state, folder, first)
+        if first >= total:
+            folder.report("complete", step=first, total_steps=total)
+            return "complete"
+        step_fn = jax.jit(
+            make_step(
+                parts.task,
+                parts.optimizer,
+                parts.groups,
+                rng=jax.random.fold_in(jax.random.key(parts.config["seed"]), 1),
+                total_steps=total,
+                micro_batch_size=parts.config["micro_batch_size"],
+                ema_decay=parts.config["ema_decay"],
+            ),
+            donate_argnums=0,
+            out_shardings=(layout, replicated(parts.mesh)),
+        )
+        on_batch = batch_sharding(parts.mesh)
+        batches = parts.open_batches(first)
+        writer = MetricWriter(folder.path, first_step=first)
+        progress = ProgressLine(total_steps=total, first_step=first)
+        saver = checkpoints.Writer(folder.path, **saving)
+        meter = Meter(batch_size=parts.batch_size, flops_per_example=parts.task.flops_per_example)
+        folder.report(
+            "running",
+            step=first,
+            total_steps=total,
+            **folder.describe_devices(),
+            versions=checkpoints.package_versions(),
+        )
+        pending, num_bad, saved_at, status = [], 0, time.monotonic(), "failed"
+        try:
+            for step in range(first + 1, total + 1):
+                since = time.perf_counter()
+                batch = next(batches)
+                meter.waited(time.perf_counter() - since)
+                num_bad += int(batch["bad"].sum())
+                examples = {
+                    name: jax.make_array_from_process_local_data(on_batch, array)
+                    for name, array in batch.items()
+                    if name not in _HOST_ONLY
+                }
+                state, metrics = step_fn(state, examples)
+                pending.append(metrics)
+                stopping = stop.should_stop(step)
+
+                if step == first + 1:
+                    jax.block_until_ready(metrics)
+                    meter.restart()  # compilation is no part of the speed
+                if step % every == 0 or step == total or stopping:
+                    averages = _average(pending)
+                    timed = len(pending) - (step - len(pending) == first)
+                    speed = meter.read(timed) if timed else {}
+                    _stop_if_not_finite(averages, step, batch["record"])
+                    rate = parts.learning_rate * float(parts.schedule(step - 1))
+                    seen = step * parts.batch_size
+                    more = {"learning_rate": rate, "examples_seen": seen, "bad_records": num_bad}
+                    writer.write(step, {**averages, **speed, **memory(), **more})
+                    progress.update(
+                        step,
+                        loss=averages["loss"],
+                        examples_per_second=speed.get("examples_per_second", 0.0),
+                    )
+                    pending = []
+
+                due = bool(save_steps) and step % save_steps == 0
+                if save_minutes and step % every == 0:
+                    late = time.monotonic() - saved_at > 60 * save_minutes
+                    due = due or bool(agree(float(late)))
+                if due or stopping or step == total:
+                    saved_at = time.monotonic()
+                    saver.save(
+                        step,
+                        state,
+                        checkpoints.at_step(
+                            manifest,
+                            step=step,
+                            examples_seen=step * parts.batch_size,
+                            has_ema=state.ema is not None,
+                        ),
+                    )
+                    folder.report("running", step=step)
+                if stopping:
+                    break
+            saver.wait()
+            status = "complete" if step == total else "stopped"
+        finally:
+            # Whatever ended the loop: what was begun is finished, and the status tells the truth.
+            progress.close()
+            saver.close()
+            writer.close()
+            batches.close()
+            folder.report(status, step=step)
+    return status
+
+
+def _introduce(parts: Experiment, state: TrainState, folder: Workdir, first: int) -> None:
+    """Tell what is about to run, once."""
+    if not is_main():
+        return
+    logging.info(
+        "parameters:\n%s",
+        parameter_overview.get_parameter_overview(state.params, include_stats=False),
+    )
+    rich_print(group_table(state.params, parts.groups))
+    done = "complete: nothing to do" if first >= parts.total_steps else f"from step {first}"
+    rich_print(
+        f"[bold]{folder.path}[/bold] {done} of {parts.total_steps}; batch {parts.batch_size} on "
+        f"{jax.device_count()} x {jax.devices()[0].device_kind}, mesh {dict(parts.mesh.shape)}"
+    )
+
+
+def main(argv: list[str]) -> None:
+    """The command. Exit code 0 when complete, 42 to be restarted, 2 for a mistake of the user."""
+    del argv
+    values = flags.FLAGS
+    processes.start(
+        coordinator_address=values.coordinator_address,
+        num_processes=values.num_processes,
+        process_id=values.process_id,
+    )
+    start = time.perf_counter()
+    try:
+        status = train(values.config, values.workdir)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    if is_main():
+        print(f"{status} after {duration(time.perf_counter() - start)}: {values.workdir}")
+    sys.exit(RESTART_EXIT_CODE if status == "stopped" else 0)
+
+
+if __name__ == "__main__":
+    config_flags.DEFINE_config_file("config", None, "file.py or file.py:argument")
+    flags.DEFINE_string("workdir", None, "the run's folder")
+    flags.DEFINE_string("coordinator_address", None, "host:port of process 0, if not detected")
+    flags.DEFINE_integer("num_processes", None, "number of processes, if not detected")
+    flags.DEFINE_integer("process_id", None, "this process's number, if not detected")
+    flags.mark_flags_as_required(["config", "workdir"])
+    app.run(main)

@@ -1,0 +1,1 @@
+"""State, step, optimizer, schedules, metrics and guards of a training run."""

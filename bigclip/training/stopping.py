@@ -1,0 +1,46 @@
+"""Stop between two steps when the scheduler asks for it, on all processes at the same step."""
+
+import signal
+from types import FrameType
+
+import jax
+from absl import logging
+from jax.experimental import multihost_utils
+
+# "Restart me": supervisors and JobSet rules tell by this code a run that wants to go on from one
+# that has failed.
+RESTART_EXIT_CODE = 42
+
+
+class StopSignal:
+    """Listens for SIGTERM while it is open (a context manager).
+
+    With several processes the signal may reach one of them only, and JAX's own service, which
+    `jax.distributed.initialize` started, lets all agree on a step.
+    """
+
+    def __init__(self) -> None:
+        self._received = False
+        self._previous = None
+
+    def __enter__(self) -> "StopSignal":
+        if jax.process_count() == 1:
+            self._previous = signal.signal(signal.SIGTERM, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGTERM, self._previous)
+
+    def _receive(self, _signal: int, _frame: FrameType | None) -> None:
+        self._received = True
+
+    def should_stop(self, step: int) -> bool:
+        """Whether to save and leave after this step. Call it at every step, on all processes."""
+        if jax.process_count() > 1:
+            stop = multihost_utils.reached_preemption_sync_point(step)
+        else:
+            stop = self._received
+        if stop:
+            logging.warning("asked to stop (SIGTERM): saving step %d and leaving", step)
+        return stop
