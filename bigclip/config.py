@@ -43,58 +43,67 @@ def plain(value: Any) -> Any:
     Raises:
         ConfigError: if a value is not plain data (a function, an array, ...).
     """
-    if hasattr(value, "to_dict"):
-        value = value.to_dict()
+
+    def block(part: Any) -> Any:
+        if hasattr(part, "to_dict"):
+            return part.to_dict()
+        raise TypeError(f"{part!r} is {type(part).__name__}")
+
     try:
-        return json.loads(json.dumps(value, allow_nan=False))
+        return json.loads(json.dumps(value, allow_nan=False, default=block))
     except (TypeError, ValueError) as error:
         raise ConfigError(f"a configuration holds only plain data (JSON): {error}.") from error
 
 
+def _keywords(fn: Callable, given: Iterable[str]) -> dict[str, inspect.Parameter]:
+    """Parameters of `fn` that configuration may set: those that the code does not supply."""
+    given = set(given)
+    return {
+        name: parameter
+        for name, parameter in inspect.signature(fn).parameters.items()
+        if name not in given
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    }
+
+
 def check(fn: Callable, block: Mapping[str, Any], where: str, *, given: Iterable[str] = ()) -> None:
-    """Hold a block against the keyword-only arguments of the function that will read it.
+    """Hold a block against the arguments of the function that will read it.
 
     Args:
-        fn: the reader. Only its keyword-only parameters are configuration.
+        fn: the reader, a function or a class.
         block: the configuration block.
         where: the block's path in the configuration, for messages ("" is the top level).
-        given: keyword-only parameters that the code supplies itself; they are no config keys.
+        given: parameters that the code supplies itself; they are no configuration keys.
 
     Raises:
         ConfigError: for an unknown or a missing key; names the nearest valid one and lists all.
     """
     place = f"config.{where}" if where else "config"
-    if not isinstance(block, Mapping) and not hasattr(block, "keys"):
+    if not hasattr(block, "keys"):
         raise ConfigError(f"{place} must be a block of key = value, not {block!r}.")
-    keywords = {
-        name: parameter
-        for name, parameter in inspect.signature(fn).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in set(given)
-    }
-    for key in block.keys():  # noqa: SIM118 (ConfigDict iterates over fields in its own way)
+    keywords = _keywords(fn, given)
+    names = list(block.keys())
+    for key in names:
         if key not in keywords:
             raise ConfigError(f"unknown key {key!r} in {place}.{suggest(key, keywords)}")
     for name, parameter in keywords.items():
-        if parameter.default is inspect.Parameter.empty and name not in block:
-            raise ConfigError(
-                f"{place}.{name} is missing: it has no default.{suggest('', keywords)}"
-            )
+        if parameter.default is inspect.Parameter.empty and name not in names:
+            listed = suggest("", keywords)
+            raise ConfigError(f"{place}.{name} is missing: it has no default.{listed}")
 
 
 def call(fn: Callable, block: Mapping[str, Any], where: str, *args: Any, **given: Any) -> Any:
     """Check a block, then call its reader with it: `fn(*args, **given, **block)`."""
-    check(fn, block, where, given=given)
+    positional = list(inspect.signature(fn).parameters)[: len(args)]
+    check(fn, block, where, given=(*positional, *given))
     return fn(*args, **given, **dict(block.items()))
 
 
 def resolve(fn: Callable, block: Mapping[str, Any], *, given: Iterable[str] = ()) -> dict[str, Any]:
     """Return the block with the defaults of its reader's signature filled in."""
-    filled = {}
-    for name, parameter in inspect.signature(fn).parameters.items():
-        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY or name in set(given):
-            continue
-        filled[name] = block.get(name, parameter.default)
-    return filled
+    return {
+        name: block.get(name, parameter.default) for name, parameter in _keywords(fn, given).items()
+    }
 
 
 def differences(old: Any, new: Any, where: str = "config") -> list[str]:

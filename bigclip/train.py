@@ -20,6 +20,7 @@ from rich import print as rich_print
 
 from bigclip import checkpoints
 from bigclip.config import ConfigError, call
+from bigclip.evals.suites import check_suites
 from bigclip.parallel import agree, batch_sharding, is_main, processes, replicated
 from bigclip.training.experiment import Experiment, experiment, run_manifest
 from bigclip.training.groups import group_table
@@ -96,6 +97,7 @@ def train(config: Mapping[str, Any], workdir: str) -> str:
         FloatingPointError: if the loss is no longer finite.
     """
     parts = call(experiment, config, "")
+    check_suites(parts.config["evals"])
     folder = Workdir.open(workdir, parts.config)
     manifest = run_manifest(parts, folder.run_id)
     total, every = parts.total_steps, parts.config["log"]["every_steps"]
@@ -205,10 +207,8 @@ def _introduce(parts: Experiment, state: TrainState, folder: Workdir, first: int
     """Tell what is about to run, once."""
     if not is_main():
         return
-    logging.info(
-        "parameters:\n%s",
-        parameter_overview.get_parameter_overview(state.params, include_stats=False),
-    )
+    overview = parameter_overview.get_parameter_overview(state.params, include_stats="sharding")
+    (folder.path / "parameters.txt").write_text(overview + "\n")
     rich_print(group_table(state.params, parts.groups))
     done = "complete: nothing to do" if first >= parts.total_steps else f"from step {first}"
     rich_print(
@@ -221,6 +221,10 @@ def main(argv: list[str]) -> None:
     """The command. Exit code 0 when complete, 42 to be restarted, 2 for a mistake of the user."""
     del argv
     values = flags.FLAGS
+    if values["verbosity"].using_default_value:
+        logging.set_verbosity(
+            logging.WARNING
+        )  # Orbax tells a page per save; --verbosity=0 shows it
     processes.start(
         coordinator_address=values.coordinator_address,
         num_processes=values.num_processes,

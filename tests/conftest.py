@@ -1,8 +1,59 @@
-"""Eight fake CPU devices for every test, set before JAX looks for devices."""
+"""Eight fake CPU devices for every test, set before JAX looks for devices; and tiny runs."""
 
+import io
+import json
 import os
+import pathlib
+import sys
+import tarfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+import numpy as np
+import PIL.Image
+import pytest
+
+COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (40, 60, 220)}
+SHAPES = ("square", "bar", "frame", "cross")
+
+
+def _picture(colour: str, shape: str, rng: np.random.Generator) -> bytes:
+    pixels = np.full((32, 32, 3), 255, np.uint8)
+    x, y = rng.integers(2, 8, 2)
+    inside = pixels[y : y + 22, x : x + 22]
+    if shape == "bar":
+        inside[8:14] = COLOURS[colour]
+    elif shape == "cross":
+        inside[8:14] = inside[:, 8:14] = COLOURS[colour]
+    else:
+        inside[:] = COLOURS[colour]
+        if shape == "frame":
+            inside[5:-5, 5:-5] = 255
+    file = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(file, "WEBP", lossless=True)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory):
+    """Two shards of 24 coloured shapes each, with names and keywords; returns their glob."""
+    folder, rng = tmp_path_factory.mktemp("shards"), np.random.default_rng(0)
+    names = [(colour, shape) for colour in COLOURS for shape in SHAPES]
+    for shard in range(2):
+        with tarfile.open(folder / f"part-{shard}.tar", "w") as tar:
+            for number, (colour, shape) in enumerate(2 * names):
+                captions = {"name": [f"{colour} {shape}"], "keywords": [colour, shape]}
+                members = {
+                    "webp": _picture(colour, shape, rng),
+                    "txt": f"{colour} {shape}".encode(),
+                    "json": json.dumps({"captions": captions}).encode(),
+                }
+                for end, content in members.items():
+                    info = tarfile.TarInfo(f"{shard}{number:04d}.{end}")
+                    info.size = len(content)
+                    tar.addfile(info, io.BytesIO(content))
+    return str(folder / "part-*.tar")

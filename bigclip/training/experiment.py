@@ -10,7 +10,9 @@ from jax.sharding import Mesh
 
 from bigclip import checkpoints
 from bigclip.config import ConfigError, call, check, choose, plain, resolve
+from bigclip.data.augment import Augmenter
 from bigclip.data.batches import open_batches
+from bigclip.data.captions import CaptionChooser
 from bigclip.data.preprocess import Preprocess
 from bigclip.data.sources import open_source
 from bigclip.data.tokenizer import Tokenizer, clip_bpe, train_tokenizer
@@ -113,7 +115,8 @@ def _trained_tokenizer(
     *,
     vocab_size: int,
     context_length: int,
-    kind: str = "bpe",
+    min_frequency: int = 2,
+    clean: str = "clip",
     caption_sources: Sequence[str] | None = None,
 ) -> Tokenizer:
     """One trained on the captions of the training source (deterministic).
@@ -122,7 +125,8 @@ def _trained_tokenizer(
         source: the training source.
         vocab_size: largest number of tokens.
         context_length: L.
-        kind: see `train_tokenizer`.
+        min_frequency: see `train_tokenizer`.
+        clean: see `train_tokenizer`.
         caption_sources: which captions to read; all by default.
     """
     texts = []
@@ -130,7 +134,13 @@ def _trained_tokenizer(
         captions = source[index].captions
         for name in sorted(captions) if caption_sources is None else caption_sources:
             texts += captions.get(name, [])
-    return train_tokenizer(texts, vocab_size=vocab_size, context_length=context_length, kind=kind)
+    return train_tokenizer(
+        texts,
+        vocab_size=vocab_size,
+        context_length=context_length,
+        min_frequency=min_frequency,
+        clean=clean,
+    )
 
 
 TOKENIZERS = {"clip_bpe": _clip_tokenizer, "trained": _trained_tokenizer}
@@ -229,12 +239,14 @@ def experiment(
     if "kind" not in tokenizer_block:
         raise ConfigError(f"config.tokenizer.kind is missing. Valid: {', '.join(TOKENIZERS)}.")
     tokenizer_fn = choose(tokenizer_block.pop("kind"), TOKENIZERS, "config.tokenizer.kind")
-    given = ("total_steps", "batch_size", "epoch_examples")
+    unit_keys, tree_keys = ("total_steps", "batch_size", "epoch_examples"), ("params", "schedule")
     check(_data, data, "data")
+    check(Augmenter, data.get("augment") or {}, "data.augment", given=("preprocess",))
+    check(CaptionChooser, data.get("captions") or {}, "data.captions")
     check(Preprocess, preprocess, "preprocess")
-    check(tokenizer_fn, tokenizer_block, "tokenizer")
-    check(make_optimizer, optimizer, "optimizer")
-    check(make_schedule, schedule, "schedule", given=given)
+    check(tokenizer_fn, tokenizer_block, "tokenizer", given=("source",))
+    check(make_optimizer, optimizer, "optimizer", given=tree_keys)
+    check(make_schedule, schedule, "schedule", given=unit_keys)
     check(make_mesh, mesh or {}, "mesh", given=("devices",))
     log = call(log_options, log or {}, "log")
     saving = call(checkpoint_options, checkpoints or {}, "checkpoints")
@@ -287,8 +299,8 @@ def experiment(
             "data": data,
             "preprocess": prepare.to_dict(),
             "tokenizer": dict(tokenizer.items()),
-            "optimizer": resolve(make_optimizer, optimizer),
-            "schedule": resolve(make_schedule, schedule, given=given),
+            "optimizer": resolve(make_optimizer, optimizer, given=tree_keys),
+            "schedule": resolve(make_schedule, schedule, given=unit_keys),
             "batch_size": batch_size,
             "micro_batch_size": micro_batch_size,
             "total_steps": length,

@@ -2,6 +2,7 @@
 
 import signal
 from types import FrameType
+from typing import Any
 
 import jax
 from absl import logging
@@ -13,27 +14,30 @@ RESTART_EXIT_CODE = 42
 
 
 class StopSignal:
-    """Listens for SIGTERM while it is open (a context manager).
+    """Listens for SIGTERM and Ctrl-C while it is open (a context manager).
 
-    With several processes the signal may reach one of them only, and JAX's own service, which
-    `jax.distributed.initialize` started, lets all agree on a step.
+    A second signal acts at once. With several processes the signal may reach one of them only;
+    then JAX's own service, which `jax.distributed.initialize` started, listens for SIGTERM and
+    lets all processes agree on a step.
     """
 
     def __init__(self) -> None:
         self._received = False
-        self._previous = None
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignal":
         if jax.process_count() == 1:
-            self._previous = signal.signal(signal.SIGTERM, self._receive)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._previous[number] = signal.signal(number, self._receive)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGTERM, self._previous)
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
 
     def _receive(self, _signal: int, _frame: FrameType | None) -> None:
         self._received = True
+        self.__exit__()
 
     def should_stop(self, step: int) -> bool:
         """Whether to save and leave after this step. Call it at every step, on all processes."""
@@ -42,5 +46,5 @@ class StopSignal:
         else:
             stop = self._received
         if stop:
-            logging.warning("asked to stop (SIGTERM): saving step %d and leaving", step)
+            logging.warning("asked to stop: saving step %d and leaving", step)
         return stop

@@ -38,7 +38,7 @@ def write_json(path: epath.Path, value: Any) -> None:
     """Write a JSON file so that readers see the old or the new content, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(json.dumps(value, indent=1) + "\n")
-    temporary.rename(path)
+    temporary.replace(path)
 
 
 def _read_json(path: epath.Path) -> Any:

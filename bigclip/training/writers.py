@@ -43,7 +43,7 @@ class MetricWriter:
         kept = [row for row in read_metrics(path) if row["step"] <= first_step]
         temporary = path / f".{FILE}"
         temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        temporary.rename(path / FILE)
+        temporary.replace(path / FILE)
         self._file = (path / FILE).open("a")
         self._tensorboard = SummaryWriter(
             str(path / "tensorboard"), purge_step=first_step + 1 if first_step else None

@@ -1,0 +1,91 @@
+"""A small CLIP on the embedded pictures: minutes on two CPU cores.
+
+    python -m bigclip.train --config configs/quickstart.py --workdir runs/quickstart
+
+`--config configs/quickstart.py:sigmoid` trains with SigLIP's loss instead of CLIP's.
+"""
+
+from ml_collections import ConfigDict
+
+from bigclip.data import embedded
+
+LOSSES = ("softmax", "sigmoid")
+
+
+def get_config(arg: str = "softmax") -> ConfigDict:
+    """Return the configuration; `arg` is the loss."""
+    loss = arg or "softmax"
+    if loss not in LOSSES:
+        raise ValueError(f"configs/quickstart.py:{loss}: the argument is one of {LOSSES}.")
+    config = ConfigDict()
+    config.seed = 0
+    config.batch_size = 256
+    config.total_steps = 900
+
+    config.task = {
+        "name": "contrastive",
+        "architecture": "tiny-convstem-8",
+        "loss": loss,
+        # float32: CPUs have no fast bfloat16.
+        "dtype": "float32",
+        # Unrolled: four layers compile fast enough, and run faster on a CPU.
+        "scan": False,
+    }
+    config.preprocess = {"size": 64, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+    config.tokenizer = {
+        "kind": "trained",
+        "vocab_size": 4096,
+        "context_length": 16,
+        "caption_sources": ("name", "keywords", "title", "description"),
+    }
+    config.data = {
+        "source": {"kind": "webdataset", "shards": embedded.shards("train")},
+        # A name alone teaches little: most concepts appear in few pictures. Keywords are shared
+        # between concepts, and a new mix of them is drawn each time.
+        "captions": {
+            "weights": {"name": 1.0, "keywords": 1.0, "name_and_keywords": 2.0, "title": 1.0},
+            "join": ("keywords",),
+            "compose": {"name_and_keywords": ("name", "keywords")},
+        },
+        "augment": {
+            "crop": "resized",
+            "scale": (0.5, 1.0),
+            "flip": 0.5,
+            "brightness": 0.3,
+            "contrast": 0.3,
+            "saturation": 0.3,
+            "hue": 0.05,
+            "grayscale": 0.1,
+        },
+    }
+    config.optimizer = {
+        "name": "muon",
+        "learning_rate": 3e-3,
+        "weight_decay": 0.1,
+        "clip_norm": 1.0,
+    }
+    config.schedule = {"name": "cosine", "warmup_steps": 50}
+    config.checkpoints = {"every_steps": 150, "keep_last": 10}
+    config.log = {"every_steps": 10}
+    config.evals = {
+        "heldout_concepts": {
+            "suite": "retrieval",
+            "source": {"kind": "webdataset", "shards": embedded.shards("heldout_concepts")},
+            "captions": ("{name}: {keywords}",),
+            "group_by": "style",
+        },
+        "heldout_names": {
+            "suite": "retrieval",
+            "source": {"kind": "webdataset", "shards": embedded.shards("heldout_concepts")},
+            "captions": ("name",),
+            "group_by": "style",
+        },
+        "heldout_style": {
+            "suite": "zero_shot",
+            "source": {"kind": "webdataset", "shards": embedded.shards("heldout_style")},
+            "label": "concept",
+            "names": "name",
+            "templates": ("{}", "a picture of {}"),
+        },
+    }
+    return config

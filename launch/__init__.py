@@ -1,0 +1,1 @@
+"""Start runs: here, and wherever chips are."""

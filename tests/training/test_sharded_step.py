@@ -1,0 +1,89 @@
+"""The loss and its gradient do not depend on the mesh or on micro-batches."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from bigclip.parallel import batch_sharding, make_mesh, shard_params
+from bigclip.tasks import make_task
+from bigclip.training.micro_batches import step_keys
+from bigclip.training.step import loss_and_metrics
+
+BATCH_SIZE = 16
+MESHES = {
+    "1": {},
+    "2 data": {"data": 2},
+    "4 data": {"data": 4},
+    "8 data": {"data": 8},
+    "8 fsdp": {"data": 1, "fsdp": 8},
+    "8 tensor": {"data": 1, "tensor": 8},
+    "2 x 2 x 2": {"data": 2, "fsdp": 2, "tensor": 2},
+    "replica 2 x data 2 x fsdp 2": {"replica": 2, "data": 2, "fsdp": 2},
+}
+
+
+@functools.cache
+def task(loss):
+    return make_task(
+        {
+            "name": "contrastive",
+            "architecture": "tiny-clip" if loss == "softmax" else "tiny-siglip",
+            "loss": loss,
+            "dtype": "float32",
+            # What is dropped is drawn per example, so it must not depend on the layout either.
+            "overrides": {"image": {"patch_dropout": 0.3}},
+        },
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+    )
+
+
+@functools.cache
+def inputs(loss):
+    rng = np.random.default_rng(0)
+    arch = task(loss).manifest["architecture"]
+    size, text = arch["image"]["image_size"], arch["text"]
+    return {
+        "image": rng.integers(0, 256, (BATCH_SIZE, size, size, 3), np.uint8),
+        "text": rng.integers(1, text["vocab_size"], (BATCH_SIZE, text["context_length"]), np.int32),
+    }
+
+
+@functools.cache
+def value_and_gradient(loss, mesh_name, micro_batch_size):
+    sizes = MESHES[mesh_name]
+    num_devices = int(np.prod(list(sizes.values()))) if sizes else 1
+    mesh = make_mesh(**sizes, devices=jax.devices()[:num_devices])
+    one = task(loss)
+    params = jax.jit(one.init)(jax.random.key(1))
+    params = jax.device_put(params, shard_params(params, one.rules, mesh))
+    examples = jax.device_put(inputs(loss), batch_sharding(mesh))
+
+    def loss_fn(params, examples):
+        keys = step_keys(jax.random.key(2), 3, BATCH_SIZE)
+        return loss_and_metrics(
+            one, params, examples, keys, 0.5, micro_batch_size=micro_batch_size
+        )[0]
+
+    with jax.set_mesh(mesh):
+        value, gradient = jax.jit(jax.value_and_grad(loss_fn))(params, examples)
+    return jax.device_get((value, gradient))
+
+
+@pytest.mark.parametrize("micro_batch_size", [None, 8])
+@pytest.mark.parametrize("mesh_name", list(MESHES))
+@pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
+def test_equals_one_device(loss, mesh_name, micro_batch_size):
+    expected, expected_gradient = value_and_gradient(loss, "1", None)
+    value, gradient = value_and_gradient(loss, mesh_name, micro_batch_size)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    for path, wanted in jax.tree_util.tree_leaves_with_path(expected_gradient):
+        got = gradient
+        for key in path:
+            got = got[key.key]
+        # Relative to the largest entry of each tensor: single entries may nearly cancel, and
+        # sums in another order then differ by more than 1e-5 of what is left.
+        scale = max(np.abs(wanted).max(), 1e-6)
+        np.testing.assert_allclose(got / scale, wanted / scale, atol=1e-5, err_msg=str(path))
