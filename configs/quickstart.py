@@ -24,14 +24,18 @@ def get_config(arg: str = "softmax") -> ConfigDict:
 
     config.task = {
         "name": "contrastive",
-        "architecture": "tiny-convstem-8",
+        "architecture": "tiny-vit-8",
+        "overrides": {
+            "image": {"image_size": 48, "width": 128, "depth": 4, "num_heads": 4, "mlp_width": 512},
+            "text": {"depth": 1},
+        },
         "loss": loss,
         # float32: CPUs have no fast bfloat16.
         "dtype": "float32",
         # Unrolled: four layers compile fast enough, and run faster on a CPU.
         "scan": False,
     }
-    config.preprocess = {"size": 64, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+    config.preprocess = {"size": 48, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
     config.tokenizer = {
         "kind": "trained",
         "vocab_size": 4096,

@@ -1,0 +1,1 @@
+"""How the embedded pack is made from public packages; needs the extra ``pack`` and npm, apt."""

@@ -1,0 +1,66 @@
+"""CLIP as published (Radford et al. 2021, arXiv 2103.00020, tables 18 to 20).
+
+    python -m bigclip.train --config configs/clip.py:b32 --workdir gs://bucket/clip-b32 \
+        --config.data.source.shards='/mnt/datacomp/{00000..12895}.tar'
+
+Sizes: b32, b16, l14, l14_336 (OpenAI's), h14 and bigg14 (LAION's). Batch 32,768 for 12.8 billion
+examples; Adam with decoupled weight decay 0.2 on all that is no gain or bias, 2,000 steps of
+warm-up, cosine to 0, logit scale clipped at 100.
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder, required_placeholder
+
+# architecture, pixels, peak learning rate (paper, table 20; h14 and bigg14: LAION's model cards)
+SIZES = {
+    "b32": ("clip-vit-b-32", 224, 5e-4),
+    "b16": ("clip-vit-b-16", 224, 5e-4),
+    "l14": ("clip-vit-l-14", 224, 4e-4),
+    "l14_336": ("clip-vit-l-14-336", 336, 2e-5),
+    "h14": ("openclip-vit-h-14", 224, 5e-4),
+    "bigg14": ("openclip-vit-bigg-14", 224, 5e-4),
+}
+
+
+def get_config(arg: str = "b32") -> ConfigDict:
+    """Return the configuration of one size."""
+    if arg not in SIZES:
+        raise ValueError(f"configs/clip.py:{arg}: the argument is one of {', '.join(SIZES)}.")
+    architecture, size, learning_rate = SIZES[arg]
+    config = ConfigDict()
+    config.batch_size = 32_768
+    config.micro_batch_size = placeholder(int)
+    config.total_examples = 12_800_000_000
+    config.task = {
+        "name": "contrastive",
+        "architecture": architecture,
+        "loss": "softmax",
+        "dtype": "bfloat16",
+        "scan": True,
+        "remat": "none" if arg in ("b32", "b16") else "dots_no_batch",
+    }
+    config.preprocess = {"size": size, "resize": "crop"}
+    config.tokenizer = {"kind": "clip_bpe", "context_length": 77}
+    config.data = {
+        "source": {"kind": "webdataset", "shards": required_placeholder(str)},
+        # Section 2.4: a random square crop from resized images is the only augmentation.
+        "augment": {"crop": "square"},
+        "num_threads": 8,
+        "num_workers": 8,
+    }
+    config.optimizer = {
+        "name": "adamw",
+        "learning_rate": learning_rate,
+        "weight_decay": 0.2,
+        "options": {"b1": 0.9, "b2": 0.98, "eps": 1e-6},
+    }
+    config.schedule = {"name": "cosine", "warmup_steps": 2_000}
+    config.mesh = {"fsdp": 1 if arg in ("b32", "b16") else 4}
+    config.checkpoints = {"every_steps": 2_000, "every_minutes": 30.0, "keep_last": 5}
+    config.log = {"every_steps": 50}
+    config.evals = {}
+    if arg == "l14_336":
+        # One more epoch of 400 million pairs at the higher resolution, from the 224 px weights.
+        config.total_examples = 400_000_000
+        config.init_from = required_placeholder(str)
+    return config

@@ -1,0 +1,70 @@
+"""SigLIP as published (Zhai et al. 2023, arXiv 2303.15343; big_vision's configuration).
+
+    python -m bigclip.train --config configs/siglip.py:b16 --workdir gs://bucket/siglip-b16 \
+        --config.data.source.shards='/mnt/datacomp/{00000..12895}.tar'
+
+Sizes: b16, l16, so400m14, gopt16. Batch 32,768 for 9 billion examples; Adafactor with second
+moments capped at 0.95, learning rate 1e-3, weight decay 1e-4, clipping at 1, pictures squashed to
+a square without any augmentation. The tokenizer of the published models is a SentencePiece model
+of C4, which does not ship; here one of 32,000 tokens is trained on the captions.
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder, required_placeholder
+
+# architecture, pixels, tokens
+SIZES = {
+    "b16": ("siglip-b-16-224", 224, 64),
+    "l16": ("siglip-l-16-256", 256, 64),
+    "so400m14": ("siglip-so400m-14-224", 224, 16),
+    "gopt16": ("siglip2-g-opt-16-256", 256, 64),
+}
+
+
+def get_config(arg: str = "b16") -> ConfigDict:
+    """Return the configuration of one size."""
+    if arg not in SIZES:
+        raise ValueError(f"configs/siglip.py:{arg}: the argument is one of {', '.join(SIZES)}.")
+    architecture, size, context_length = SIZES[arg]
+    config = ConfigDict()
+    config.batch_size = 32_768
+    config.micro_batch_size = placeholder(int)
+    config.total_examples = 9_000_000_000
+    config.task = {
+        "name": "contrastive",
+        "architecture": architecture,
+        "loss": "sigmoid",
+        "dtype": "bfloat16",
+        "scan": True,
+        "remat": "none" if arg == "b16" else "dots_no_batch",
+    }
+    config.preprocess = {
+        "size": size,
+        "resize": "squash",
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.5, 0.5, 0.5),
+    }
+    config.tokenizer = {
+        "kind": "trained",
+        "vocab_size": 32_000,
+        "context_length": context_length,
+        "clean": "canonical",
+    }
+    config.data = {
+        "source": {"kind": "webdataset", "shards": required_placeholder(str)},
+        "num_threads": 8,
+        "num_workers": 8,
+    }
+    config.optimizer = {
+        "name": "adafactor",
+        "learning_rate": 1e-3,
+        "weight_decay": 1e-4,
+        "clip_norm": 1.0,
+        "options": {"b1": 0.9, "b2_cap": 0.95},
+    }
+    config.schedule = {"name": "cosine", "warmup_steps": 10_000}
+    config.mesh = {"fsdp": 1 if arg == "b16" else 4}
+    config.checkpoints = {"every_steps": 2_000, "every_minutes": 30.0, "keep_last": 5}
+    config.log = {"every_steps": 50}
+    config.evals = {}
+    return config
