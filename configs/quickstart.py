@@ -27,7 +27,7 @@ def get_config(arg: str = "softmax") -> ConfigDict:
         "architecture": "tiny-vit-8",
         "overrides": {
             "image": {"image_size": 48, "width": 128, "depth": 4, "num_heads": 4, "mlp_width": 512},
-            "text": {"depth": 1},
+            "text": {"depth": 1, "context_length": 24},
         },
         "loss": loss,
         # float32: CPUs have no fast bfloat16.
@@ -39,7 +39,7 @@ def get_config(arg: str = "softmax") -> ConfigDict:
     config.tokenizer = {
         "kind": "trained",
         "vocab_size": 4096,
-        "context_length": 16,
+        "context_length": 24,
         "caption_sources": ("name", "keywords", "title", "description"),
     }
     config.data = {

@@ -26,7 +26,9 @@ def test_unknown_key_names_the_nearest_and_lists_the_valid():
 
 def test_what_the_code_supplies_is_no_key():
     with pytest.raises(config.ConfigError, match="unknown key 'given'"):
-        config.check(reader, {"learning_rate": 1.0, "given": 3}, "optimizer", given=("first", "given"))
+        config.check(
+            reader, {"learning_rate": 1.0, "given": 3}, "optimizer", given=("first", "given")
+        )
 
 
 def test_missing_key():

@@ -156,7 +156,7 @@ def contrastive(
         score=score,
         constrain=constrain,
         rules=(*models.PARTITION_RULES, ("log_logit_scale|logit_bias", ())),
-        flops_per_example=models.image_flops(arch) + models.text_flops(arch),
+        flops_per_example=models.image_flops(arch, drop=True) + models.text_flops(arch),
         manifest=plain(
             {
                 "name": "contrastive",

@@ -14,6 +14,7 @@ from bigclip.data.augment import Augmenter
 from bigclip.data.batches import open_batches
 from bigclip.data.captions import CaptionChooser
 from bigclip.data.preprocess import Preprocess
+from bigclip.data.records import BadRecord
 from bigclip.data.sources import open_source
 from bigclip.data.tokenizer import Tokenizer, clip_bpe, train_tokenizer
 from bigclip.parallel import check_batch, make_mesh
@@ -131,7 +132,10 @@ def _trained_tokenizer(
     """
     texts = []
     for index in range(len(source)):
-        captions = source[index].captions
+        try:
+            captions = source[index].captions
+        except BadRecord:
+            continue  # counted, named and judged when the batches are opened
         for name in sorted(captions) if caption_sources is None else caption_sources:
             texts += captions.get(name, [])
     return train_tokenizer(

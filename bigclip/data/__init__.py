@@ -1,0 +1,1 @@
+"""Data: sources of records, their order, decoding, augmentation, tokens, batches."""

@@ -1,0 +1,81 @@
+"""What a source yields: one picture with its captions, or the reason why not."""
+
+from typing import NamedTuple
+
+
+class Record(NamedTuple):
+    """One example as it was stored, before any decoding of the picture."""
+
+    key: str  # where it lies, for messages: "train-00003.tar/000123"
+    image: bytes  # encoded picture
+    captions: dict[str, list[str]]  # caption source -> its texts, none of them blank
+    metadata: dict  # whatever else was stored with it
+
+
+class BadRecord(Exception):
+    """A record that cannot be used: broken data, as opposed to a mistake in the program.
+
+    Reading the same record again gives the same error, so whoever reads may replace the record
+    by another one and stay reproducible. Failures of the disk or the network are not of this
+    kind; they stay `OSError`.
+    """
+
+    def __init__(self, key: str, reason: str):
+        super().__init__(key, reason)  # both in args, so that it survives pickling
+        self.key = key
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.reason}"
+
+
+def checked_captions(key: str, captions: dict[str, object]) -> dict[str, list[str]]:
+    """Bring captions as stored into the form of `Record.captions`.
+
+    Args:
+        key: the record's key, for the message.
+        captions: caption source -> a text or a list of texts; bytes are read as UTF-8.
+
+    Returns:
+        Caption source -> non-empty list of stripped texts. Blank texts and sources without any
+        text are left out.
+
+    Raises:
+        BadRecord: if something is not text, or if no text is left.
+    """
+    checked = {}
+    for source, texts in captions.items():
+        if isinstance(texts, (str, bytes)):
+            texts = [texts]
+        elif not isinstance(texts, (list, tuple)):
+            raise BadRecord(key, f"caption {source!r} is not text but {_described(texts)}")
+        kept = [text for text in (_as_text(key, source, text) for text in texts) if text]
+        if kept:
+            checked[source] = kept
+    if not checked:
+        raise BadRecord(key, "no caption: every text is missing or blank")
+    return checked
+
+
+def _as_text(key: str, source: str, text: object) -> str:
+    if isinstance(text, str) and text.isascii():
+        return text.strip()
+    if isinstance(text, bytes):
+        try:
+            text = text.decode("utf-8")
+        except UnicodeDecodeError as error:
+            message = f"caption {source!r} is not valid UTF-8 ({error.reason} at {error.start})"
+            raise BadRecord(key, message) from None
+    if not isinstance(text, str):
+        raise BadRecord(key, f"caption {source!r} is not text but {_described(text)}")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        # JSON can spell half of a surrogate pair; no tokenizer can take it.
+        message = f"caption {source!r} holds a lone surrogate, which is no character"
+        raise BadRecord(key, message) from None
+    return text.strip()
+
+
+def _described(value: object) -> str:
+    return f"{type(value).__name__} {str(value)[:40]!r}"

@@ -1,0 +1,1 @@
+"""Vocabularies of published tokenizers, unchanged; NOTICE says whose they are."""

@@ -1,0 +1,20 @@
+"""Image and text towers, and the table of named architectures."""
+
+from bigclip.models.architectures import ARCHITECTURES, architecture
+from bigclip.models.flops import image_flops, text_flops
+from bigclip.models.image import ImageTower
+from bigclip.models.layers import stack, unstack
+from bigclip.models.partition import PARTITION_RULES
+from bigclip.models.text import TextTower
+
+__all__ = [
+    "ARCHITECTURES",
+    "PARTITION_RULES",
+    "ImageTower",
+    "TextTower",
+    "architecture",
+    "image_flops",
+    "stack",
+    "text_flops",
+    "unstack",
+]

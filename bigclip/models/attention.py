@@ -1,0 +1,89 @@
+"""Multi-head attention with plain matrices.
+
+The four kernels are separate [E, E] matrices named `query`, `key`, `value` and `out`; heads are
+split by a reshape. So a head is a run of `E / num_heads` columns: tensor parallelism shards those
+columns (the rows of `out`), FSDP the other axis, an optimizer that wants matrices gets matrices,
+and most foreign formats map one to one. Stacking the first three into one product at call time
+gains 3% of the layer on a CPU and copies the weights; so they stay separate.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from bigclip.models.init import initializers
+
+
+def attend(
+    query: jax.Array, key: jax.Array, value: jax.Array, *, causal: bool = False
+) -> jax.Array:
+    """Mix values by the softmax of scaled query-key products.
+
+    Equal to `jax.nn.dot_product_attention`, with two differences that make the layer 13% faster
+    on a CPU, forward and backward (float32, 256 x 64 tokens of width 192; a TPU's compiler
+    chooses layouts by itself): heads come before tokens in memory, and the division by the
+    softmax's sum comes after the product with the values, where there is less to divide.
+
+    Args:
+        query: [b, Q, heads, E / heads].
+        key: [b, L, heads, E / heads].
+        value: like key.
+        causal: let position i see positions 0 to i only.
+
+    Returns:
+        [b, Q, heads, E / heads], of the dtype of `query`. Logits, softmax and the division are
+        float32.
+    """
+    query, key, value = (x.swapaxes(1, 2) for x in (query, key, value))
+    logits = jnp.einsum("bhqd,bhkd->bhqk", query, key, preferred_element_type=jnp.float32)
+    if causal:
+        visible = jnp.tril(jnp.ones(logits.shape[-2:], bool))
+        logits = jnp.where(visible, logits, jnp.finfo(jnp.float32).min)
+    # The largest logit cancels in the quotient: it is there to keep exp in range.
+    largest = jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True))
+    weights = jnp.exp((logits - largest) * query.shape[-1] ** -0.5)
+    mixed = jnp.einsum(
+        "bhqk,bhkd->bhqd",
+        weights.astype(value.dtype),
+        value,
+        preferred_element_type=jnp.float32,
+    )
+    mixed = mixed / weights.sum(axis=-1, keepdims=True)
+    return mixed.astype(query.dtype).swapaxes(1, 2)
+
+
+class Attention(nn.Module):
+    """Attend from `queries` to `x`, or from `x` to itself."""
+
+    width: int
+    num_heads: int
+    init_scheme: str  # a key of init.SCHEMES
+    depth: int  # of the tower, for the initialisation
+    causal: bool = False
+    dtype: Any = jnp.bfloat16
+
+    @nn.compact
+    def __call__(self, x: jax.Array, queries: jax.Array | None = None) -> jax.Array:
+        """Map x [b, L, E], or queries [b, Q, E] where given, to the same shape."""
+        inits = initializers(
+            self.init_scheme, width=self.width, depth=self.depth, mlp_width=4 * self.width
+        )
+
+        def project(inputs: jax.Array, name: str) -> jax.Array:
+            y = nn.Dense(self.width, dtype=self.dtype, kernel_init=inits.attention_in, name=name)(
+                inputs
+            )
+            return y.reshape(*y.shape[:-1], self.num_heads, -1)
+
+        y = attend(
+            project(x if queries is None else queries, "query"),
+            project(x, "key"),
+            project(x, "value"),
+            causal=self.causal,
+        )
+        y = y.reshape(*y.shape[:-2], self.width)
+        return nn.Dense(self.width, dtype=self.dtype, kernel_init=inits.attention_out, name="out")(
+            y
+        )

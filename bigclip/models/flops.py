@@ -1,0 +1,66 @@
+"""Analytic counts of floating-point operations, for model FLOPs utilisation.
+
+Counted are the matrix products of one forward pass of one example, a multiply-add as two. The
+elementwise rest (norms, activations, softmax) is some percent on a wide tower and runs on other
+units. A training step costs three forward passes, whatever is recomputed in between.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bigclip.models.image import kept_patches
+
+
+def image_flops(arch: Mapping[str, Any], *, drop: bool = False) -> int:
+    """Return the FLOPs of embedding one image, forward.
+
+    Args:
+        arch: an architecture, as `architecture()` returns it.
+        drop: whether `patch_dropout` is at work, as in training.
+    """
+    image, dim = arch["image"], arch["embed_dim"]
+    width = image["width"]
+    grid = image["image_size"] // image["patch_size"]
+    num_tokens = grid**2
+    flops = _stem_flops(image)
+    if drop and image["patch_dropout"]:
+        num_tokens = kept_patches(num_tokens, image["patch_dropout"])
+    if image["pool"] == "class":
+        num_tokens += 1
+    flops += image["depth"] * _block_flops(num_tokens, width, image["mlp_width"])
+    if image["pool"] == "map":
+        # Keys and values of every token; query, output and MLP of one; one row of attention.
+        flops += 2 * width**2 * (2 * num_tokens + 2) + 4 * num_tokens * width
+        flops += 4 * width * image["mlp_width"]
+    return flops + (2 * width * dim if image["projection"] else 0)
+
+
+def text_flops(arch: Mapping[str, Any]) -> int:
+    """Return the FLOPs of embedding one text, forward; a causal mask saves none.
+
+    Args:
+        arch: an architecture, as `architecture()` returns it.
+    """
+    text, dim = arch["text"], arch["embed_dim"]
+    flops = text["depth"] * _block_flops(text["context_length"], text["width"], text["mlp_width"])
+    return flops + (2 * text["width"] * dim if text["projection"] else 0)
+
+
+def _block_flops(num_tokens: int, width: int, mlp_width: int) -> int:
+    projections = 2 * num_tokens * (4 * width**2 + 2 * width * mlp_width)
+    attention = 4 * num_tokens**2 * width  # logits, and the mix of the values
+    return projections + attention
+
+
+def _stem_flops(image: Mapping[str, Any]) -> int:
+    width, patch = image["width"], image["patch_size"]
+    grid = image["image_size"] // patch
+    if image["stem"] == "patch":
+        return 2 * grid**2 * patch**2 * 3 * width
+    flops, channels, num_halvings = 0, 3, patch.bit_length() - 1
+    for index in range(num_halvings):
+        outputs = width >> (num_halvings - 1 - index)
+        side = image["image_size"] >> (index + 1)
+        flops += 2 * side**2 * 9 * channels * outputs
+        channels = outputs
+    return flops + 2 * grid**2 * channels * width

@@ -1,0 +1,168 @@
+"""The image tower: a vision transformer."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from bigclip.models.choices import pick
+from bigclip.models.init import initializers
+from bigclip.models.norm import LayerNorm
+from bigclip.models.pooling import MapHead
+from bigclip.models.stems import ConvStem, PatchStem
+from bigclip.models.transformer import apply_blocks
+
+POOLS = ("class", "mean", "map")
+STEMS = ("patch", "conv")
+
+
+class ImageTower(nn.Module):
+    """Embed images.
+
+    Parameters (E width, P patches, D embedding): `stem/*`, `class_token` [1, E], `position`
+    [P (+ 1), E] (the class token's row first), `ln_pre`, `blocks/*` or `block_00/*`, ...,
+    `ln_post`, `map_head/*`, `projection` [E, D].
+    """
+
+    embed_dim: int  # D
+    image_size: int  # H = W, pixels
+    patch_size: int  # pixels
+    width: int  # E
+    depth: int
+    num_heads: int
+    mlp_width: int
+    stem: str = "patch"  # one of STEMS
+    patch_bias: bool = False
+    ln_pre: bool = True
+    pool: str = "class"  # one of POOLS
+    activation: str = "quick_gelu"
+    ln_eps: float = 1e-5
+    projection: bool = True  # else the pooled vector is the embedding, and D = E
+    projection_bias: bool = False
+    init_scheme: str = "clip"
+    patch_dropout: float = 0.0  # share of the patches left out where keys are given
+    dtype: Any = jnp.bfloat16  # of the computation; parameters are float32
+    scan: bool = False
+    remat: str = "none"
+
+    @nn.compact
+    def __call__(
+        self, images: jax.Array, *, keys: jax.Array | None = None
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Embed normalised images.
+
+        Args:
+            images: float [b, H, W, 3].
+            keys: PRNG keys [b], one an example, so that what is dropped depends on neither
+                micro-batching nor sharding. None: nothing is dropped.
+
+        Returns:
+            The embeddings, float32 [b, D], not normalised, and intermediates: `tokens`
+            [b, P, E], the patches after the last norm, and `pooled` float32 [b, E].
+
+        Raises:
+            ValueError: the images are not of the size that the tower was built for.
+        """
+        size = self.image_size
+        if images.shape[1:] != (size, size, 3):
+            raise ValueError(
+                f"images have shape {images.shape}, but this tower takes [b, {size}, {size}, 3]; "
+                "change the preprocessing's size or image_size of the architecture"
+            )
+        inits = initializers(
+            self.init_scheme, width=self.width, depth=self.depth, mlp_width=self.mlp_width
+        )
+        x = self._stem(images)  # [b, P, E]
+
+        num_class = 1 if self.pool == "class" else 0
+        num_patches = x.shape[1]
+        position = self.param(
+            "position", inits.image_position, (num_class + num_patches, self.width), jnp.float32
+        ).astype(self.dtype)
+        x = x + position[num_class:]
+        if keys is not None and self.patch_dropout:
+            num_kept = kept_patches(num_patches, self.patch_dropout)
+            x = drop_patches(x, keys, num_kept=num_kept)
+        if num_class:
+            token = self.param("class_token", inits.class_token, (1, self.width), jnp.float32)
+            token = token.astype(self.dtype) + position[:1]
+            token = jnp.broadcast_to(token, (x.shape[0], *token.shape))
+            x = jnp.concatenate([token, x], axis=1)  # [b, 1 + P, E]
+        if self.ln_pre:
+            x = LayerNorm(self.ln_eps, dtype=self.dtype, name="ln_pre")(x)
+
+        shared = {
+            "width": self.width,
+            "num_heads": self.num_heads,
+            "mlp_width": self.mlp_width,
+            "activation": self.activation,
+            "ln_eps": self.ln_eps,
+            "init_scheme": self.init_scheme,
+            "dtype": self.dtype,
+        }
+        x = apply_blocks(x, depth=self.depth, scan=self.scan, remat=self.remat, **shared)
+
+        ln_post = LayerNorm(self.ln_eps, dtype=jnp.float32, name="ln_post")
+        # Under jit, tokens that nobody asks for cost nothing.
+        tokens = ln_post(x[:, num_class:]).astype(self.dtype)
+        if self.pool == "class":
+            pooled = ln_post(x[:, 0])
+        elif self.pool == "map":
+            pooled = MapHead(**shared, depth=self.depth, name="map_head")(tokens)
+        else:
+            pick(dict.fromkeys(POOLS), self.pool, what="image pool")
+            pooled = ln_post(x).mean(axis=1)
+        emb = pooled
+        if self.projection:
+            emb = nn.Dense(
+                self.embed_dim,
+                use_bias=self.projection_bias,
+                kernel_init=inits.projection,
+                name="projection",
+            )(pooled)
+        return emb, {"tokens": tokens, "pooled": pooled}
+
+    def _stem(self, images: jax.Array) -> jax.Array:
+        if self.stem == "conv":
+            return ConvStem(
+                self.width,
+                self.patch_size,
+                ln_eps=self.ln_eps,
+                init_scheme=self.init_scheme,
+                dtype=self.dtype,
+                name="stem",
+            )(images)
+        pick(dict.fromkeys(STEMS), self.stem, what="stem")
+        return PatchStem(
+            self.width,
+            self.patch_size,
+            bias=self.patch_bias,
+            init_scheme=self.init_scheme,
+            dtype=self.dtype,
+            name="stem",
+        )(images)
+
+
+def kept_patches(num_patches: int, rate: float) -> int:
+    """Return how many of `num_patches` remain when a share `rate` is dropped, at least one."""
+    return max(1, round(num_patches * (1 - rate)))
+
+
+def drop_patches(x: jax.Array, keys: jax.Array, *, num_kept: int) -> jax.Array:
+    """Keep a random subset of the patches of every example, of static size, in order.
+
+    Source: Li et al. 2023 (FLIP), arXiv 2212.00794.
+
+    Args:
+        x: [b, P, E].
+        keys: PRNG keys [b].
+        num_kept: number of patches to keep.
+
+    Returns:
+        [b, num_kept, E].
+    """
+    num_patches = x.shape[1]
+    noise = jax.vmap(lambda key: jax.random.uniform(key, (num_patches,)))(keys)
+    _, kept = jax.lax.top_k(noise, num_kept)
+    return jnp.take_along_axis(x, jnp.sort(kept, axis=1)[..., None], axis=1)

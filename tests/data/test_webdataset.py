@@ -1,0 +1,195 @@
+"""Records out of shards, and what is said about shards that cannot be read."""
+
+import json
+import os
+import pickle
+
+import pytest
+
+from bigclip.config import ConfigError
+from bigclip.data import tars, webdataset
+from bigclip.data.records import BadRecord
+from bigclip.data.sources import open_source
+
+
+def test_reads_records_across_shards(write_shards, sample_maker):
+    source = open_source(kind="webdataset", shards=write_shards(3, 1, 4))
+    assert len(source) == 8
+    for i in (0, 2, 3, 4, 7):
+        record = source[i]
+        parts = sample_maker(i)
+        assert record.key == f"part-{[0, 0, 0, 1, 2, 2, 2, 2][i]:03d}.tar/{i:06d}"
+        assert record.image == parts["webp"]
+        stored = json.loads(parts["json"])
+        assert record.captions == {"txt": [parts["txt"].decode()], **stored["captions"]}
+        assert record.metadata == {"number": i}
+    with pytest.raises(IndexError):
+        source[8]
+    with pytest.raises(IndexError):
+        source[-1]
+
+
+def test_keeps_indexes_until_the_shard_changes(write_shards, tmp_path, monkeypatch):
+    def change(number, parts):
+        if number == 1:
+            del parts["webp"]
+
+    paths = write_shards(3, 2, change=change)
+    options = {"kind": "webdataset", "shards": paths, "index_dir": str(tmp_path / "kept")}
+    first = open_source(**options)
+    reads = []
+    read_index = tars.read_index
+    monkeypatch.setattr(tars, "read_index", lambda path: reads.append(path) or read_index(path))
+    second = open_source(**options)
+    assert reads == []
+    assert [second[i] for i in range(4)] == [first[i] for i in range(4)]
+    assert second.faults == first.faults != []
+    # A shard written again, and an index cut off.
+    os.utime(paths[0], ns=(0, 0))
+    for kept in (tmp_path / "kept").glob("part-001*"):
+        os.truncate(kept, 100)
+    assert len(open_source(**options)) == 4
+    assert sorted(reads) == paths
+    assert not list((tmp_path / "kept").glob("*.tmp"))
+
+
+def test_survives_pickling_without_open_files(write_shards):
+    source = open_source(kind="webdataset", shards=write_shards(2))
+    first = source[0]
+    copy = pickle.loads(pickle.dumps(source))
+    assert copy[0] == first
+    assert copy[1] == source[1]
+
+
+def test_keeps_a_bounded_number_of_files_open(write_shards, monkeypatch):
+    monkeypatch.setattr(webdataset, "_MAX_OPEN_SHARDS", 3)
+    source = open_source(kind="webdataset", shards=write_shards(*[1] * 12))
+    before = len(os.listdir("/proc/self/fd"))
+    keys = [source[i].key for i in range(12)]
+    assert len(os.listdir("/proc/self/fd")) - before <= 3
+    assert [source[i].key for i in range(12)] == keys
+    del source
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("s-{08..11}.tar", ["s-08.tar", "s-09.tar", "s-10.tar", "s-11.tar"]),
+        ("s-{8..10}.tar", ["s-8.tar", "s-9.tar", "s-10.tar"]),
+        ("{a,b}-{0..1}.tar", ["a-0.tar", "a-1.tar", "b-0.tar", "b-1.tar"]),
+        (["b.tar", "{x,y}.tar"], ["b.tar", "x.tar", "y.tar"]),
+    ],
+)
+def test_expands_braces(pattern, expected):
+    assert webdataset.expand_shards(pattern) == expected
+
+
+def test_expands_globs_in_sorted_order(tmp_path):
+    for name in ("b.tar", "a.tar", "c.txt", "odd[1].tar"):
+        (tmp_path / name).touch()
+    found = webdataset.expand_shards(f"{tmp_path}/*.tar")
+    assert found == [f"{tmp_path}/{name}" for name in ("a.tar", "b.tar", "odd[1].tar")]
+    assert webdataset.expand_shards(tmp_path / "odd[1].tar") == [f"{tmp_path}/odd[1].tar"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ([], "empty"),
+        ("/nowhere/*.tar", "no file matches"),
+        ("s-{3..1}.tar", "counts backwards"),
+        ("gs://bucket/s.tar", "mount the bucket"),
+        ("pipe:cat x", "not a path"),
+    ],
+)
+def test_explains_patterns_that_cannot_be(pattern, message):
+    with pytest.raises(ConfigError, match=message):
+        webdataset.expand_shards(pattern)
+
+
+def test_a_missing_shard_is_named_with_the_nearest_file(write_shards, tmp_path):
+    write_shards(1, 1)
+    with pytest.raises(ConfigError, match=r"part-002.tar: No such file.*did you mean .*part-00\d"):
+        open_source(kind="webdataset", shards=f"{tmp_path}/part-{{000..002}}.tar")
+
+
+def test_an_empty_shard_is_named(write_shards, tar_writer, tmp_path):
+    paths = write_shards(1)
+    (tmp_path / "zero.tar").touch()
+    with pytest.raises(ConfigError, match=r"zero.tar: the file is empty"):
+        open_source(kind="webdataset", shards=[*paths, tmp_path / "zero.tar"])
+    bare = tar_writer(tmp_path / "bare.tar", [])
+    with pytest.raises(ConfigError, match=r"bare.tar holds no sample.*remove the shard"):
+        open_source(kind="webdataset", shards=[*paths, bare])
+    half = tar_writer(tmp_path / "half.tar", [("a.png", b"x"), ("b.txt", b"y")])
+    with pytest.raises(ConfigError, match=r"half.tar holds no sample.*no picture beside its txt"):
+        open_source(kind="webdataset", shards=[half])
+
+
+def test_counts_samples_that_are_not_whole(write_shards):
+    def change(number, parts):
+        if number == 2:
+            del parts["webp"]
+
+    source = open_source(kind="webdataset", shards=write_shards(4, 4, change=change))
+    assert len(source) == 7
+    assert source.num_lost == 1
+    assert source.faults == ["part-000.tar: 000002: no picture beside its json and txt"]
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ({"txt": b"\xff\xfe"}, "'txt' is not valid UTF-8"),
+        ({"txt": b" \n "}, "no caption"),
+        ({"json": b"{"}, "json cannot be read"),
+        ({"json": b"[1]"}, "holds a list, not an object"),
+        ({"json": b"\xff"}, "json cannot be read"),
+        ({"json": b"[" * 100_000}, "json cannot be read"),
+        ({"json": b"{}"}, "no caption"),
+        ({"json": b'{"captions": {"name": 3}}'}, "'name' is not text but int '3'"),
+        ({"json": b'{"captions": {"name": ["a", null]}}'}, "'name' is not text but NoneType"),
+        ({"json": b'{"captions": {"name": {"x": 1}}}'}, "'name' is not text but dict"),
+        ({"json": b'{"captions": 7}'}, "'captions' is not text but int"),
+        ({"json": b'{"captions": "\\ud800"}'}, "lone surrogate"),
+    ],
+)
+def test_a_caption_that_is_not_text_is_a_bad_record(tmp_path, tar_writer, members, reason):
+    path = tar_writer(
+        tmp_path / "a.tar", [("k.png", b"x"), *((f"k.{e}", c) for e, c in members.items())]
+    )
+    source = open_source(kind="webdataset", shards=path)
+    with pytest.raises(BadRecord, match=reason) as error:
+        source[0]
+    assert error.value.key == "a.tar/k"
+    assert str(pickle.loads(pickle.dumps(error.value))) == str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "captions"),
+    [
+        ({"caption": "a fox "}, {"caption": ["a fox"]}),
+        ({"caption": ["a fox", "", "an owl"]}, {"caption": ["a fox", "an owl"]}),
+        ({"caption": {"de": "Fuchs", "none": [], "blank": " "}}, {"de": ["Fuchs"]}),
+    ],
+)
+def test_reads_captions_in_every_documented_form(tmp_path, tar_writer, content, captions):
+    path = tar_writer(
+        tmp_path / "a.tar", [("k.png", b"x"), ("k.json", json.dumps(content).encode())]
+    )
+    source = open_source(kind="webdataset", shards=path, caption_key="caption")
+    assert source[0].captions == captions
+
+
+def test_a_shard_that_changes_meanwhile_is_no_bad_record(write_shards):
+    [path] = write_shards(3)
+    source = open_source(kind="webdataset", shards=path)
+    os.truncate(path, 2000)
+    with pytest.raises(OSError, match="changed after it was opened"):
+        source[2]
+
+
+def test_lists_the_kinds():
+    with pytest.raises(ConfigError, match="no choice 'tars'.*Valid: tfds, webdataset"):
+        open_source(kind="tars")

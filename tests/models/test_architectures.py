@@ -1,0 +1,125 @@
+"""The table: geometry, names, overrides, messages."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from bigclip.config import ConfigError
+from bigclip.models import ARCHITECTURES, ImageTower, TextTower, architecture
+
+# Parameters of the published models, as transformers builds them on torch's meta device from the
+# published configs; with logit scale (CLIP) or logit scale and bias (SigLIP).
+PUBLISHED = {
+    "clip-vit-b-32": 151_277_313,
+    "clip-vit-b-16": 149_620_737,
+    "clip-vit-l-14": 427_616_513,
+    "clip-vit-l-14-336": 427_944_193,
+    "openclip-vit-h-14": 986_109_441,
+    "openclip-vit-g-14": 1_366_678_273,
+    "openclip-vit-bigg-14": 2_539_567_105,
+    "siglip-b-16-224": 203_155_970,
+    "siglip-b-16-256": 203_202_050,
+    "siglip-b-16-384": 203_447_810,
+    "siglip-b-16-512": 203_791_874,
+    "siglip-b-16-256-i18n": 370_626_050,
+    "siglip-l-16-256": 652_150_786,
+    "siglip-l-16-384": 652_478_466,
+    "siglip-so400m-14-224": 877_360_306,
+    "siglip-so400m-14-384": 877_960_498,
+    "siglip2-b-32-256": 376_856_066,
+    "siglip2-b-16-224": 375_187_970,
+    "siglip2-b-16-256": 375_234_050,
+    "siglip2-b-16-384": 375_479_810,
+    "siglip2-b-16-512": 375_823_874,
+    "siglip2-l-16-256": 881_526_786,
+    "siglip2-l-16-384": 881_854_466,
+    "siglip2-l-16-512": 882_313_218,
+    "siglip2-so400m-14-224": 1_135_463_602,
+    "siglip2-so400m-14-384": 1_136_008_498,
+    "siglip2-so400m-16-256": 1_135_670_962,
+    "siglip2-so400m-16-384": 1_136_039_602,
+    "siglip2-so400m-16-512": 1_136_555_698,
+    "siglip2-g-opt-16-256": 1_871_393_906,
+    "siglip2-g-opt-16-384": 1_871_885_426,
+}
+
+
+def shapes(arch):
+    image_tower = ImageTower(**arch["image"], embed_dim=arch["embed_dim"], scan=True)
+    text_tower = TextTower(**arch["text"], embed_dim=arch["embed_dim"], scan=True)
+    size = arch["image"]["image_size"]
+    images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    tokens = jax.ShapeDtypeStruct((1, arch["text"]["context_length"]), jnp.int32)
+    key = jax.random.key(0)
+    return {
+        "image": jax.eval_shape(image_tower.init, key, images)["params"],
+        "text": jax.eval_shape(text_tower.init, key, tokens)["params"],
+    }
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_parameter_count_is_the_published_one(name):
+    tree = shapes(architecture(name))
+    assert {leaf.dtype for leaf in jax.tree.leaves(tree)} == {jnp.dtype("float32")}
+    num_scalars = 1 if "clip-" in name else 2  # of the task: logit scale, and SigLIP's bias
+    assert sum(leaf.size for leaf in jax.tree.leaves(tree)) + num_scalars == PUBLISHED[name]
+
+
+def test_every_architecture_is_covered():
+    assert set(ARCHITECTURES) - set(PUBLISHED) == {n for n in ARCHITECTURES if n.startswith("tiny")}
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_table_is_complete_plain_data(name):
+    arch = architecture(name)
+    assert json.loads(json.dumps(arch)) == arch
+    runtime = {"embed_dim", "dtype", "scan", "remat", "parent", "name"}
+    for tower, fields in ((ImageTower, arch["image"]), (TextTower, arch["text"])):
+        assert set(fields) == {field.name for field in dataclasses.fields(tower)} - runtime
+
+
+@pytest.mark.parametrize("name", [n for n in sorted(ARCHITECTURES) if n.startswith("tiny")])
+def test_tiny_architectures_stay_tiny(name):
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes(architecture(name)))) < 4e6
+
+
+def test_overrides_change_a_copy():
+    arch = architecture("tiny-clip", image={"depth": 1}, text={"vocab_size": 50}, embed_dim=8)
+    assert (arch["image"]["depth"], arch["text"]["vocab_size"], arch["embed_dim"]) == (1, 50, 8)
+    assert architecture("tiny-clip")["image"]["depth"] == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("clip-vit-b32", {}, "did you mean 'clip-vit-b-32'.*siglip-l-16-384"),
+        ("tiny-clip", {"imagee": {}}, "did you mean 'image'"),
+        ("tiny-clip", {"image": {"dept": 2}}, "did you mean 'depth'.*num_heads"),
+        ("tiny-clip", {"text": {"num_heads": 7}}, "text.width = 40.*7 heads"),
+        ("tiny-clip", {"image": 3}, "image must be a dict"),
+        ("tiny-clip", {"image": {"pool": "cls"}}, "image.pool.*'class'.*mean, map"),
+        ("tiny-clip", {"text": {"pool": "eos"}}, "text.pool.*'eot'"),
+        ("tiny-clip", {"image": {"stem": "convs"}}, "did you mean 'conv'"),
+        ("tiny-clip", {"text": {"activation": "gelu_tan"}}, "did you mean 'gelu_tanh'"),
+        ("tiny-clip", {"image": {"init_scheme": "sigclip"}}, "did you mean 'siglip'"),
+        ("tiny-siglip", {"embed_dim": 16}, "embed_dim = 16 must equal image.width = 48"),
+        ("tiny-clip", {"image": {"patch_dropout": 1.0}}, r"must be in \[0, 1\)"),
+        ("tiny-clip", {"image": {"image_size": 4}}, "no patch"),
+        ("tiny-clip", {"image": {"stem": "conv", "patch_size": 6}}, "power of two"),
+        ({"image": {}, "text": {}, "embed_dim": 8}, {}, "image.*lacks image_size, patch_size"),
+        ({"images": {}}, {}, "did you mean 'image'"),
+    ],
+)
+def test_mistakes_are_told_with_the_mend(name, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        architecture(name, **overrides)
+
+
+def test_an_architecture_given_as_data_comes_back_as_a_copy():
+    data = architecture("tiny-siglip")
+    again = architecture(data, image={"depth": 1})
+    assert again != data
+    assert architecture(data) == data

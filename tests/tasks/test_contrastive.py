@@ -1,0 +1,112 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bigclip.config import ConfigError
+from bigclip.tasks import make_task
+from bigclip.tasks.contrastive import normalise, normalise_pixels
+
+PIXELS = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
+
+
+def block(**changes):
+    return {"name": "contrastive", "architecture": "tiny-clip", "dtype": "float32", **changes}
+
+
+def scalars(task):
+    params = task.init(jax.random.key(0))
+    return {name: float(params[name]) for name in params if name.startswith("log")}
+
+
+def test_the_scalars_start_as_published():
+    softmax, sigmoid = make_task(block(), **PIXELS), make_task(block(loss="sigmoid"), **PIXELS)
+    assert scalars(softmax) == pytest.approx({"log_logit_scale": np.log(1 / 0.07)})
+    expected = {"log_logit_scale": np.log(10), "logit_bias": -10}
+    assert scalars(sigmoid) == pytest.approx(expected)
+
+
+def test_the_scale_is_clipped_as_published():
+    params = {"log_logit_scale": jnp.float32(9.0), "x": jnp.float32(9.0)}
+    clipped = make_task(block(), **PIXELS).constrain(params)
+    assert float(clipped["log_logit_scale"]) == pytest.approx(np.log(100))
+    assert float(clipped["x"]) == 9.0
+    low = make_task(block(), **PIXELS).constrain({"log_logit_scale": jnp.float32(-1.0)})
+    assert float(low["log_logit_scale"]) == 0.0
+    # SigLIP does not clip.
+    free = make_task(block(loss="sigmoid"), **PIXELS).constrain(params)
+    assert float(free["log_logit_scale"]) == 9.0
+
+
+def test_pixels_are_normalised_on_the_device():
+    images = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), np.uint8)
+    expected = (images / 255 - np.array(PIXELS["mean"])) / np.array(PIXELS["std"])
+    got = jax.jit(lambda x: normalise_pixels(x, **PIXELS))(images)
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+def test_normalise():
+    x = jnp.array([[3.0, 4.0], [0.0, 0.0]], jnp.bfloat16)
+    got = normalise(x)
+    assert got.dtype == jnp.float32
+    np.testing.assert_allclose(got, [[0.6, 0.8], [0, 0]], rtol=1e-6)
+    assert np.isfinite(jax.grad(lambda x: normalise(x).sum())(jnp.zeros((1, 2)))).all()
+
+
+def test_forward_lets_no_example_see_another():
+    task = make_task(block(), **PIXELS)
+    params = jax.jit(task.init)(jax.random.key(0))
+    rng = np.random.default_rng(0)
+    examples = {
+        "image": rng.integers(0, 256, (4, 24, 24, 3), np.uint8),
+        "text": rng.integers(1, 99, (4, 11), np.int32),
+    }
+    keys = jax.random.split(jax.random.key(1), 4)
+    together = task.forward(params, examples, keys)
+    changed = {name: np.concatenate([x[:1], x[:0:-1]]) for name, x in examples.items()}
+    other = task.forward(params, changed, keys)
+    for name in together:
+        # The same example beside others; another order of summation inside the matrix products.
+        np.testing.assert_allclose(together[name][0], other[name][0], atol=1e-5)
+
+
+def test_score_is_the_objectives_logit():
+    task = make_task(block(loss="sigmoid"), **PIXELS)
+    params = jax.jit(task.init)(jax.random.key(0))
+    rng = np.random.default_rng(0)
+    image_emb, text_emb = (
+        normalise(jnp.asarray(rng.normal(size=(6, 32)), jnp.float32)) for _ in range(2)
+    )
+    scores = task.score(params, image_emb, text_emb)
+    outputs = {"image_emb": image_emb, "text_emb": text_emb}
+    _, metrics = task.objective(params, outputs, 0.0)
+    np.testing.assert_allclose(np.diag(scores).mean(), metrics["positive_logit"], rtol=1e-5)
+
+
+def test_rebuilt_from_its_manifest():
+    task = make_task(block(loss="sigmoid", overrides={"image": {"depth": 2}}), **PIXELS)
+    again = make_task(task.manifest, **PIXELS)
+    assert again.manifest == task.manifest
+    shapes = [jax.eval_shape(one.init, jax.random.key(0)) for one in (task, again)]
+    assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "contrastiv"}, "Did you mean 'contrastive'"),
+        ({"loss": "sigmoidal"}, "Did you mean 'sigmoid'"),
+        ({"init_logit_bias": -10.0}, "the softmax loss has no bias"),
+        ({"init_logit_scale": 200.0}, "at most max_logit_scale"),
+        ({"dtype": "float16"}, "config.task.dtype"),
+        ({"remat": "everything"}, "none"),
+    ],
+)
+def test_mistakes(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        jax.eval_shape(make_task(block(**changes), **PIXELS).init, jax.random.key(0))
+
+
+def test_a_block_without_a_name():
+    with pytest.raises(ConfigError, match="config.task.name is missing"):
+        make_task({}, **PIXELS)
