@@ -87,9 +87,14 @@ def check(fn: Callable, block: Mapping[str, Any], where: str, *, given: Iterable
         if key not in keywords:
             raise ConfigError(f"unknown key {key!r} in {place}.{suggest(key, keywords)}")
     for name, parameter in keywords.items():
-        if parameter.default is inspect.Parameter.empty and name not in names:
-            listed = suggest("", keywords)
-            raise ConfigError(f"{place}.{name} is missing: it has no default.{listed}")
+        # None stands for a value that a configuration leaves to the command line.
+        if parameter.default is inspect.Parameter.empty and (
+            name not in names or block[name] is None
+        ):
+            raise ConfigError(
+                f"{place}.{name} is missing: it has no default. Set it in the configuration or "
+                f"with --{place}.{name}=VALUE.{suggest('', keywords)}"
+            )
 
 
 def call(fn: Callable, block: Mapping[str, Any], where: str, *args: Any, **given: Any) -> Any:

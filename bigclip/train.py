@@ -217,6 +217,23 @@ def _introduce(parts: Experiment, state: TrainState, folder: Workdir, first: int
     )
 
 
+def parse_flags(argv: list[str]) -> list[str]:
+    """Parse the command line; a mistake in it, or in the configuration's file, exits with 2."""
+    try:
+        rest = app.parse_flags_with_usage(argv)
+        flags.FLAGS.config.keys()  # a file that cannot be read complains only when it is used
+        return rest
+    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        problem = str(error).strip("\"'").replace("\\n", " ")
+        print(
+            f"error: --config: {problem}\n"
+            "--config names a file with get_config(argument); --config.KEY=VALUE changes a key "
+            "that this file sets (to set another one, add it there).",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+
+
 def main(argv: list[str]) -> None:
     """The command. Exit code 0 when complete, 42 to be restarted, 2 for a mistake of the user."""
     del argv
@@ -248,4 +265,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("num_processes", None, "number of processes, if not detected")
     flags.DEFINE_integer("process_id", None, "this process's number, if not detected")
     flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

@@ -9,7 +9,7 @@ warm-up, cosine to 0, logit scale clipped at 100.
 """
 
 from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder, required_placeholder
+from ml_collections.config_dict import placeholder
 
 # architecture, pixels, peak learning rate (paper, table 20; h14 and bigg14: LAION's model cards)
 SIZES = {
@@ -42,7 +42,7 @@ def get_config(arg: str = "b32") -> ConfigDict:
     config.preprocess = {"size": size, "resize": "crop"}
     config.tokenizer = {"kind": "clip_bpe", "context_length": 77}
     config.data = {
-        "source": {"kind": "webdataset", "shards": required_placeholder(str)},
+        "source": {"kind": "webdataset", "shards": placeholder(str)},
         # Section 2.4: a random square crop from resized images is the only augmentation.
         "augment": {"crop": "square"},
         "num_threads": 8,
@@ -62,5 +62,5 @@ def get_config(arg: str = "b32") -> ConfigDict:
     if arg == "l14_336":
         # One more epoch of 400 million pairs at the higher resolution, from the 224 px weights.
         config.total_examples = 400_000_000
-        config.init_from = required_placeholder(str)
+        config.init_from = placeholder(str)
     return config

@@ -10,7 +10,7 @@ of C4, which does not ship; here one of 32,000 tokens is trained on the captions
 """
 
 from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder, required_placeholder
+from ml_collections.config_dict import placeholder
 
 # architecture, pixels, tokens
 SIZES = {
@@ -51,7 +51,7 @@ def get_config(arg: str = "b16") -> ConfigDict:
         "clean": "canonical",
     }
     config.data = {
-        "source": {"kind": "webdataset", "shards": required_placeholder(str)},
+        "source": {"kind": "webdataset", "shards": placeholder(str)},
         "num_threads": 8,
         "num_workers": 8,
     }

@@ -17,8 +17,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from bigclip.config import ConfigError
-from bigclip.models.choices import unknown
+from bigclip.config import ConfigError, choose, suggest
 from bigclip.models.image import POOLS as IMAGE_POOLS
 from bigclip.models.image import STEMS
 from bigclip.models.init import SCHEMES
@@ -244,13 +243,11 @@ def architecture(name: str | Mapping[str, Any], **overrides: Any) -> dict[str, A
     """
     if isinstance(name, Mapping):
         name, arch = "(given as data)", _read(name)
-    elif name in ARCHITECTURES:
-        arch = copy.deepcopy(ARCHITECTURES[name])
     else:
-        raise ConfigError(unknown(name, ARCHITECTURES, what="architecture"))
+        arch = copy.deepcopy(choose(name, ARCHITECTURES, "architecture"))
     for key, value in overrides.items():
         if key not in arch:
-            raise ConfigError(unknown(key, arch, what=f"key of architecture {name!r}"))
+            raise ConfigError(f"architecture {name!r} has no {key!r}.{suggest(key, arch)}")
         if key == "embed_dim":
             arch[key] = value
             continue
@@ -258,9 +255,8 @@ def architecture(name: str | Mapping[str, Any], **overrides: Any) -> dict[str, A
             raise ConfigError(f"{key} must be a dict of fields to change, but is {value!r}")
         for field, new in value.items():
             if field not in arch[key]:
-                raise ConfigError(
-                    unknown(field, arch[key], what=f"key of architecture {name!r}, {key}")
-                )
+                hint = suggest(field, arch[key])
+                raise ConfigError(f"architecture {name!r} has no {key}.{field}.{hint}")
             arch[key][field] = new
     _check(arch)
     return arch
@@ -277,7 +273,7 @@ def _read(data: Mapping[str, Any]) -> dict[str, Any]:
     ):
         for key in given:
             if key not in wanted:
-                raise ConfigError(unknown(key, wanted, what=f"key of {where}"))
+                raise ConfigError(f"{where} has no {key!r}.{suggest(key, wanted)}")
         missing = [key for key in wanted if key not in given]
         if missing:
             raise ConfigError(f"{where}, given as data, lacks {', '.join(missing)}")
@@ -287,12 +283,9 @@ def _read(data: Mapping[str, Any]) -> dict[str, Any]:
 def _check(arch: dict[str, Any]) -> None:
     for tower, pools in (("image", IMAGE_POOLS), ("text", TEXT_POOLS)):
         fields = arch[tower]
-        choices = {"pool": pools, "activation": ACTIVATIONS, "init_scheme": SCHEMES}
-        if tower == "image":
-            choices["stem"] = STEMS
-        for field, valid in choices.items():
-            if fields[field] not in valid:
-                raise ConfigError(unknown(fields[field], valid, what=f"{tower}.{field}"))
+        choose(fields["pool"], dict.fromkeys(pools), f"{tower}.pool")
+        choose(fields["activation"], ACTIVATIONS, f"{tower}.activation")
+        choose(fields["init_scheme"], SCHEMES, f"{tower}.init_scheme")
         if fields["width"] % fields["num_heads"]:
             raise ConfigError(
                 f"{tower}.width = {fields['width']} does not divide into "
@@ -304,6 +297,7 @@ def _check(arch: dict[str, Any]) -> None:
                 f"without a projection; set {tower}.projection or change one of them"
             )
     fields = arch["image"]
+    choose(fields["stem"], dict.fromkeys(STEMS), "image.stem")
     if fields["image_size"] < fields["patch_size"]:
         raise ConfigError(
             f"image.image_size = {fields['image_size']} holds no patch of "

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from bigclip.models.choices import pick
+from bigclip.config import choose
 from bigclip.models.init import initializers
 from bigclip.models.norm import LayerNorm
 from bigclip.models.pooling import MapHead
@@ -111,7 +111,7 @@ class ImageTower(nn.Module):
         elif self.pool == "map":
             pooled = MapHead(**shared, depth=self.depth, name="map_head")(tokens)
         else:
-            pick(dict.fromkeys(POOLS), self.pool, what="image pool")
+            choose(self.pool, dict.fromkeys(POOLS), "image.pool")
             pooled = ln_post(x).mean(axis=1)
         emb = pooled
         if self.projection:
@@ -133,7 +133,7 @@ class ImageTower(nn.Module):
                 dtype=self.dtype,
                 name="stem",
             )(images)
-        pick(dict.fromkeys(STEMS), self.stem, what="stem")
+        choose(self.stem, dict.fromkeys(STEMS), "image.stem")
         return PatchStem(
             self.width,
             self.patch_size,

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import jax
 from jax.nn import initializers as jinit
 
-from bigclip.models.choices import pick
+from bigclip.config import choose
 
 
 class Initializers(NamedTuple):
@@ -47,7 +47,7 @@ def initializers(scheme: str, *, width: int, depth: int, mlp_width: int) -> Init
         depth: number of blocks; residual branches of `clip` shrink with it.
         mlp_width: hidden width of the MLP.
     """
-    return pick(SCHEMES, scheme, what="init scheme")(width, depth, mlp_width)
+    return choose(scheme, SCHEMES, "init_scheme")(width, depth, mlp_width)
 
 
 def _uniform(limit: float) -> jinit.Initializer:

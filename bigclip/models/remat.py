@@ -3,7 +3,7 @@
 import jax
 from flax import linen as nn
 
-from bigclip.models.choices import pick
+from bigclip.config import choose
 
 # name -> the policy of jax.checkpoint; a policy of None keeps a block's inputs only.
 POLICIES = {
@@ -27,7 +27,7 @@ def remat_block(block: type[nn.Module], policy: str, *, scan: bool) -> type[nn.M
     Raises:
         ConfigError: unknown policy; lists the valid ones.
     """
-    rule = pick(POLICIES, policy, what="remat policy")
+    rule = choose(policy, POLICIES, "remat policy")
     if policy == "none":
         return block
     return nn.remat(block, policy=rule, prevent_cse=not scan)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from bigclip.models.choices import pick
+from bigclip.config import choose
 from bigclip.models.init import initializers
 from bigclip.models.norm import LayerNorm
 from bigclip.models.pooling import eot_position, take_position
@@ -89,7 +89,7 @@ class TextTower(nn.Module):
         if self.pool == "eot":
             last = take_position(x, eot_position(tokens))
         else:
-            pick(dict.fromkeys(POOLS), self.pool, what="text pool")
+            choose(self.pool, dict.fromkeys(POOLS), "text.pool")
             last = x[:, -1]
         ln_post = LayerNorm(self.ln_eps, dtype=jnp.float32, name="ln_post")
         pooled = ln_post(last)

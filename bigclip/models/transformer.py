@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from bigclip.config import choose
 from bigclip.models.attention import Attention
-from bigclip.models.choices import pick
 from bigclip.models.init import initializers
 from bigclip.models.norm import LayerNorm
 from bigclip.models.remat import remat_block
@@ -55,7 +55,7 @@ class Mlp(nn.Module):
             bias_init=inits.mlp_up_bias,
             name="up",
         )(x)
-        x = pick(ACTIVATIONS, self.activation, what="activation")(x)
+        x = choose(self.activation, ACTIVATIONS, "activation")(x)
         return nn.Dense(
             self.width,
             dtype=self.dtype,

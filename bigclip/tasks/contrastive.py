@@ -87,7 +87,7 @@ def contrastive(
             f"max_logit_scale ({max_logit_scale or 'none'})."
         )
     choose(dtype, {"bfloat16": 0, "float32": 0}, "config.task.dtype")
-    arch = models.architecture(architecture, **dict(overrides or {}))
+    arch = models.architecture(plain(architecture), **plain(overrides or {}))
     how = {"embed_dim": arch["embed_dim"], "dtype": jnp.dtype(dtype), "scan": scan, "remat": remat}
     image_tower = models.ImageTower(**arch["image"], **how)
     text_tower = models.TextTower(**arch["text"], **how)

@@ -96,7 +96,8 @@ def write_tar(path, concepts: Sequence[str], styles: Sequence[str], seed: int = 
             buffer = io.BytesIO()
             pixels = rng.integers(0, 256, (16, 16, 3), np.uint8)
             PIL.Image.fromarray(pixels).save(buffer, "PNG")
-            about = {"concept": concept, "style": style, "captions": {"name": [concept]}}
+            captions = {"name": [concept], "keywords": concept.split()}
+            about = {"concept": concept, "style": style, "captions": captions}
             for suffix, data in (
                 ("png", buffer.getvalue()),
                 ("txt", concept.encode()),

@@ -6,26 +6,38 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import fakes
 import numpy as np
 import pytest
-import tiny_config
 
 import bigclip
 from bigclip import evaluate as job
 from bigclip.config import ConfigError
 from bigclip.data.sources import open_source
 from bigclip.evals.results import read_lines
-from bigclip.train import train
 
+TESTS = Path(__file__).parents[1]
 CONCEPTS = [f"{colour} {shape}" for colour in ("red", "blue", "green") for shape in "abcdef"]
 STEPS = [3, 6, 9, 12]
 
 
-def start_job(workdir, *arguments):
-    command = [sys.executable, "-m", "bigclip.evaluate", "--workdir", str(workdir), *arguments]
-    # One device: the job may run on other devices than the trainer (8 here).
+CONFIG = """
+import sys
+sys.path.insert(0, {tests!r})
+import tiny_config
+
+def get_config():
+    config = tiny_config.get_config({shard!r})
+    config.evals = {evals!r}
+    return config
+"""
+
+
+def start(module, workdir, *arguments):
+    command = [sys.executable, "-m", f"bigclip.{module}", "--workdir", str(workdir), *arguments]
+    # One device, which compiles faster than the eight of this process.
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -42,17 +54,24 @@ def followed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluate")
     shard = str(folder / "test.tar")
     fakes.write_tar(shard, CONCEPTS, ["noto", "twemoji"])
-    config = tiny_config.get_config(shard)
     source = {"kind": "webdataset", "shards": [shard]}
     names = {"suite": "retrieval", "source": source, "captions": ["name"], "group_by": "style"}
-    config.evals = {
+    evals = {
         "names": names,
         "names_ema": names | {"weights": "ema"},
         "classes": {"suite": "zero_shot", "source": source, "templates": ["{}", "a {}"]},
     }
-    follower = start_job(folder / "run", "--follow", "--timeout", "120")
-    assert train(config, folder / "run") == "complete"
-    out, err = follower.communicate(timeout=120)
+    config = folder / "config.py"
+    config.write_text(CONFIG.format(tests=str(TESTS), shard=shard, evals=evals))
+    follower = start("evaluate", folder / "run", "--follow", "--timeout", "120")
+    trainer = start("train", folder / "run", "--config", str(config))
+    try:
+        _, err = trainer.communicate(timeout=240)
+        assert trainer.returncode == 0, err
+        out, err = follower.communicate(timeout=120)
+    finally:
+        trainer.kill()
+        follower.kill()
     return folder / "run", follower.returncode, out, err
 
 
@@ -89,7 +108,7 @@ def test_killed_at_any_moment_and_started_again(followed, tmp_path):
     shutil.copytree(followed[0], workdir)
     (workdir / "evaluations.jsonl").unlink()
     shutil.rmtree(workdir / "evaluations")
-    victim = start_job(workdir)
+    victim = start("evaluate", workdir)
     deadline = time.monotonic() + 120
     while not lines_of(workdir):
         assert victim.poll() is None, victim.communicate()[1]
@@ -101,7 +120,7 @@ def test_killed_at_any_moment_and_started_again(followed, tmp_path):
     assert 0 < len(before) < 12
     with open(workdir / "evaluations.jsonl", "a") as file:
         file.write('{"step": 9, "suite": "na')  # as if killed in the middle of a line
-    again = start_job(workdir)
+    again = start("evaluate", workdir)
     _, err = again.communicate(timeout=120)
     assert again.returncode == 0, err
     after = lines_of(workdir)

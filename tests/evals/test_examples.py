@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bigclip.evals import examples
+from bigclip.evals import examples, ranking
 
 
 def test_deals_out_over_the_pools_in_turn_without_telling_twice_of_the_same():
@@ -28,3 +28,14 @@ def test_every_query_is_drawn_equally_often():
         count[examples.deal(pool, 3, seed)[0]] += 1
     # 600 expected for each, binomial deviation about 20: five deviations.
     assert np.abs(count - 600).max() < 105
+
+
+def test_confident_mistakes_are_the_widest_margins_one_for_each_subject():
+    scores = np.array([[0, 9, 0], [0, 5, 0], [3, 0, 0], [0, 0, 9]], np.float32)
+    labels = np.array([0, 0, 1, 2])  # the last image is right
+    text_emb = np.eye(3, dtype=np.float32)
+    pairs = np.stack([np.arange(4), labels], axis=1)
+    ranks, _ = ranking.rank_pairs(scores, text_emb, pairs)
+    about = [frozenset([label]) for label in labels.tolist()]
+    assert examples.confident_mistakes(scores, text_emb, ranks, about, 5) == [0, 2]
+    assert examples.confident_mistakes(scores, text_emb, ranks, about, 1) == [0]

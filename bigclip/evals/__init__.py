@@ -1,0 +1,1 @@
+"""Evaluation suites: pure functions from a model and records to metrics."""

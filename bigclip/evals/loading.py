@@ -1,0 +1,49 @@
+"""Load one checkpoint of a run after the other, and compile its functions only once."""
+
+import copy
+from pathlib import Path
+
+import jax
+
+from bigclip import api, checkpoints
+
+# What the compiled functions depend on, beside the parameters that they are called with.
+_SHAPING = ("task", "preprocess", "tokenizer")
+
+
+class Loader:
+    """Gives the models of a run's steps; those of one architecture share compiled functions.
+
+    A follower that compiled both towers anew at every checkpoint would take more of the machine
+    for that than for the evaluation itself.
+    """
+
+    def __init__(self):
+        self._model: api.Model | None = None
+
+    def __call__(self, workdir: Path, step: int, weights: str) -> api.Model:
+        """Load the model of a step.
+
+        Args:
+            workdir: the run's directory.
+            step: which checkpoint.
+            weights: "params" or "ema".
+
+        Raises:
+            ConfigError: if there is no such checkpoint, or it keeps no such parameters.
+        """
+        manifest = checkpoints.read_manifest(workdir, step)
+        last = self._model
+        if last is None or any(last.manifest[key] != manifest[key] for key in _SHAPING):
+            self._model = api.load(workdir, step=step, ema=weights == "ema")
+            return self._model
+        model = copy.copy(last)
+        model.manifest, model.step = manifest, int(manifest["step"])
+        model.params = checkpoints.restore_params(
+            workdir,
+            step,
+            item=weights,
+            shardings=jax.tree.map(lambda x: x.sharding, last.params),
+        )
+        self._model = model
+        return model

@@ -1,0 +1,129 @@
+"""The results of a run: `evaluations.jsonl`, and a small file of details for each result.
+
+One JSON object a line, appended in one write and forced to disk. A job that is killed in the
+middle of a line leaves half a line at the end, which the next job removes before it appends.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bigclip.config import ConfigError
+from bigclip.evals.evaluation import Evaluation
+
+LINES = "evaluations.jsonl"
+DETAILS = "evaluations"
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a file of JSON lines; a half-written line is left out."""
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict):
+            lines.append(line)
+    return lines
+
+
+class Results:
+    """The results of one workdir, open for appending.
+
+    Args:
+        workdir: the run's directory.
+    """
+
+    def __init__(self, workdir: Path):
+        self._workdir = workdir
+        self._path = workdir / LINES
+        self._done: set[tuple] = set()
+        self._cut_half_line()
+        for line in read_lines(self._path):
+            self._done.add(_key(line))
+
+    def has(self, *, run_id: str | None, step: int, suite: str, definition: str) -> bool:
+        """Say whether this step has this result already."""
+        line = {"run_id": run_id, "step": step, "suite": suite, "definition": definition}
+        return _key(line) in self._done
+
+    def add(
+        self,
+        evaluation: Evaluation,
+        *,
+        run_id: str | None,
+        step: int,
+        suite: str,
+        kind: str,
+        definition: str,
+        seconds: float,
+    ) -> dict[str, Any]:
+        """Append a result and return its line. The details are written first, so that a line never
+        stands without them."""
+        line = {
+            "step": step,
+            "suite": suite,
+            "kind": kind,
+            "metrics": {name: round(value, 6) for name, value in evaluation.metrics.items()},
+            "chance": {name: round(value, 6) for name, value in evaluation.chance.items()},
+            "examples": evaluation.counts["images"],
+            "counts": evaluation.counts,
+            "definition": definition,
+            "seconds": round(seconds, 3),
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "run_id": run_id,
+        }
+        details = self._workdir / DETAILS / f"{suite}-{step}.json"
+        details.parent.mkdir(exist_ok=True)
+        half = details.with_suffix(".part")
+        head = {"suite": suite, "kind": kind, "step": step, "definition": definition}
+        half.write_text(_dump(head | evaluation.details), encoding="utf-8")
+        half.replace(details)
+        with open(self._path, "ab") as file:
+            file.write((_dump(line) + "\n").encode())
+            file.flush()
+            os.fsync(file.fileno())
+        self._done.add(_key(line))
+        return line
+
+    def _cut_half_line(self) -> None:
+        if not self._path.exists():
+            return
+        with open(self._path, "rb+") as file:
+            data = file.read()
+            end = data.rfind(b"\n") + 1
+            if end < len(data):
+                file.truncate(end)
+
+
+@contextlib.contextmanager
+def only_job(workdir: Path) -> Iterator[None]:
+    """Hold the workdir's evaluation lock; the system frees it however the process ends.
+
+    Raises:
+        ConfigError: if another evaluation job holds it.
+    """
+    with open(workdir / ".evaluate.lock", "a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"another evaluation job works on {workdir}: let it finish, or stop it first."
+            ) from error
+        yield
+
+
+def _key(line: dict[str, Any]) -> tuple:
+    return tuple(line.get(name) for name in ("run_id", "step", "suite", "definition"))
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,76 @@
+"""Pictures of evaluation records, small and inside the page."""
+
+import base64
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import PIL.Image
+
+from bigclip.data.sources import open_source
+from bigclip.reports.markup import Safe, element
+
+_SIDE = 128  # CSS shows at most 96 pixels; a little more serves fine screens
+_KEPT_AS_THEY_ARE = {"WEBP": "image/webp", "PNG": "image/png", "JPEG": "image/jpeg"}
+_NAMING = ("name", "title", "txt")
+
+
+class PictureBook:
+    """Gives the pictures of one source as elements; a lost one becomes a grey square.
+
+    Args:
+        source_block: the `source` of a suite in the configuration.
+    """
+
+    def __init__(self, source_block: Mapping[str, Any] | None):
+        try:
+            self._source = open_source(**source_block) if source_block else None
+        except Exception:  # the data may live on another machine than the report
+            self._source = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the source could be opened."""
+        return self._source is not None
+
+    def picture(self, index: int, key: str) -> Safe:
+        """Return record `index` as an image element, if it still has this key."""
+        record = self._record(index, key)
+        try:
+            uri = _data_uri(record.image) if record else None
+        except Exception:  # a picture that decodes no more is shown as lost, and the page stands
+            uri = None
+        if uri is None:
+            return element("span", "?", class_="lost", role="img", aria_label=f"picture {key}")
+        name = describe(record.captions, record.metadata)
+        return element("img", src=uri, alt=name, title=name, loading="lazy", width=64, height=64)
+
+    def _record(self, index: int, key: str) -> Any:
+        if self._source is None or not 0 <= index < len(self._source):
+            return None
+        try:
+            record = self._source[index]
+        except Exception:
+            return None
+        return record if record.key == key else None
+
+
+def describe(captions: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
+    """Name a picture for those who cannot see it: its first caption, and its style if any."""
+    for source in (*_NAMING, *captions):
+        if captions.get(source):
+            style = metadata.get("style")
+            return captions[source][0] + (f" ({style})" if style else "")
+    return "picture"
+
+
+def _data_uri(data: bytes) -> str:
+    image = PIL.Image.open(io.BytesIO(data))
+    kind = _KEPT_AS_THEY_ARE.get(image.format or "")
+    if kind is None or max(image.size) > _SIDE or len(data) > 1 << 14:
+        image = image.convert("RGBA")
+        image.thumbnail((_SIDE, _SIDE))
+        buffer = io.BytesIO()
+        image.save(buffer, "WEBP", quality=80)
+        data, kind = buffer.getvalue(), "image/webp"
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,147 @@
+"""What a workdir tells of its run, read so that nothing missing or half-written is fatal."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bigclip import checkpoints
+from bigclip.config import ConfigError
+
+
+class SuiteHistory(NamedTuple):
+    """The results of one suite over the steps of a run.
+
+    Attributes:
+        name: in the configuration.
+        kind: "retrieval" or "zero_shot".
+        lines: its lines of evaluations.jsonl, one a step, ascending.
+        details: of the last step: ranked examples, per-class accuracies; {} if they are lost.
+    """
+
+    name: str
+    kind: str
+    lines: list[dict[str, Any]]
+    details: dict[str, Any]
+
+    @property
+    def last(self) -> dict[str, Any]:
+        """The line of the last step."""
+        return self.lines[-1]
+
+
+class Run(NamedTuple):
+    """A run as its workdir shows it.
+
+    Attributes:
+        workdir: where.
+        config: the resolved configuration.
+        status: run.json.
+        metrics: the lines of metrics.jsonl, ascending steps.
+        suites: those with results, in the order of the configuration.
+        num_params: branch of the parameter tree -> number of parameters; {} if unknown.
+    """
+
+    workdir: Path
+    config: dict[str, Any]
+    status: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    suites: list[SuiteHistory]
+    num_params: dict[str, int]
+
+    def series(self, name: str) -> list[tuple[float, float]]:
+        """Return (step, value) of a metric wherever it was written."""
+        return [(row["step"], row[name]) for row in self.metrics if row.get(name) is not None]
+
+    def latest(self, name: str) -> float | None:
+        """Return the last value of a metric, or None."""
+        series = self.series(name)
+        return series[-1][1] if series else None
+
+
+def read_run(workdir: str | Path) -> Run:
+    """Read a workdir.
+
+    Raises:
+        ConfigError: if it holds no run.
+    """
+    workdir = Path(workdir)
+    config = _read_object(workdir / "config.json")
+    if not config:
+        raise ConfigError(
+            f"{workdir} holds no run: there is no config.json. Give the --workdir of a run of "
+            "`python -m bigclip.train`."
+        )
+    status = _read_object(workdir / "run.json")
+    rows = [row for row in _read_lines(workdir / "metrics.jsonl") if _is_step(row.get("step"))]
+    by_step = {row["step"]: row for row in rows}  # a resumed run may have written a step again
+    return Run(
+        workdir=workdir,
+        config=config,
+        status=status,
+        metrics=[by_step[step] for step in sorted(by_step)],
+        suites=_read_suites(workdir, config, status.get("run_id")),
+        num_params=_count_params(workdir),
+    )
+
+
+def _read_suites(workdir: Path, config: dict, run_id: str | None) -> list[SuiteHistory]:
+    by_suite: dict[str, dict[int, dict]] = {}
+    for line in _read_lines(workdir / "evaluations.jsonl"):
+        whole = isinstance(line.get("metrics"), dict) and _is_step(line.get("step"))
+        if whole and run_id in (None, line.get("run_id")):
+            by_suite.setdefault(str(line.get("suite")), {})[line["step"]] = line
+    order = [name for name in config.get("evals") or {} if name in by_suite]
+    order += [name for name in by_suite if name not in order]
+    suites = []
+    for name in order:
+        lines = [by_suite[name][step] for step in sorted(by_suite[name])]
+        # Lines of another definition (other data, other options) are no points of one curve.
+        lines = [line for line in lines if line.get("definition") == lines[-1].get("definition")]
+        details = _read_object(workdir / "evaluations" / f"{name}-{lines[-1]['step']}.json")
+        suites.append(SuiteHistory(name, str(lines[-1].get("kind")), lines, details))
+    return suites
+
+
+def _count_params(workdir: Path) -> dict[str, int]:
+    try:
+        shapes = checkpoints.params_shapes(workdir)
+    except Exception:  # whatever a missing, vanishing or foreign checkpoint raises
+        return {}
+    return {branch: _count(tree) for branch, tree in shapes.items()}
+
+
+def _count(tree: Any) -> int:
+    if isinstance(tree, dict):
+        return sum(_count(branch) for branch in tree.values())
+    size = 1
+    for length in tree.shape:
+        size *= length
+    return size
+
+
+def _is_step(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    try:
+        texts = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    rows = []
+    for text in texts:
+        try:
+            row = json.loads(text)
+        except ValueError:
+            continue  # half-written
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows

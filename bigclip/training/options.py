@@ -1,0 +1,93 @@
+"""The small blocks of a configuration, checked: data, checkpoints and log."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bigclip.config import ConfigError, check
+from bigclip.data.augment import Augmenter
+from bigclip.data.captions import CaptionChooser
+from bigclip.data.sources import SOURCES
+
+
+def data_options(
+    *,
+    source: Mapping[str, Any],
+    augment: Mapping[str, Any] | None = None,
+    captions: Mapping[str, Any] | None = None,
+    num_threads: int = 2,
+    num_workers: int = 0,
+    max_bad_fraction: float = 0.01,
+) -> dict[str, Any]:
+    """What a run learns from; see `open_source` and `open_batches`.
+
+    Args:
+        source: `kind` and the options of one of `bigclip.data.sources.SOURCES`.
+        augment: see `Augmenter`.
+        captions: see `CaptionChooser`.
+        num_threads: threads that read and decode, in this process or in each worker.
+        num_workers: worker processes; 0 for none.
+        max_bad_fraction: the most bad records, as a share of all, that are replaced.
+    """
+    if "kind" not in source:
+        raise ConfigError(f"config.data.source.kind is missing. Valid: {', '.join(SOURCES)}.")
+    check(Augmenter, augment or {}, "data.augment", given=("preprocess",))
+    check(CaptionChooser, captions or {}, "data.captions")
+    return {
+        "source": source,
+        "augment": augment or {},
+        "captions": captions or {},
+        "num_threads": num_threads,
+        "num_workers": num_workers,
+        "max_bad_fraction": max_bad_fraction,
+    }
+
+
+def log_options(
+    *,
+    every_steps: int = 20,
+    profile_first_step: int | None = None,
+    profile_steps: int = 5,
+) -> dict[str, Any]:
+    """How a run tells what it does.
+
+    Args:
+        every_steps: metrics are averaged over, and written after, so many steps.
+        profile_first_step: from which step of this process on a profile is traced into
+            `WORKDIR/profile` (for TensorBoard or xprof); None traces none.
+        profile_steps: number of steps to trace.
+    """
+    if every_steps < 1 or profile_steps < 1:
+        raise ConfigError("config.log: every_steps and profile_steps must be at least 1.")
+    return {
+        "every_steps": every_steps,
+        "profile_first_step": profile_first_step,
+        "profile_steps": profile_steps,
+    }
+
+
+def checkpoint_options(
+    *,
+    every_steps: int | None = 1000,
+    every_minutes: float | None = None,
+    keep_last: int = 3,
+    keep_every_steps: int | None = None,
+) -> dict[str, Any]:
+    """When a run saves, besides at its end and on SIGTERM.
+
+    Args:
+        every_steps: save after each multiple of this.
+        every_minutes: and when so long has passed since the last save.
+        keep_last: newest checkpoints to keep; a follower evaluates them as long as they exist.
+        keep_every_steps: those at multiples of this are kept for good.
+    """
+    if keep_last < 1 or any(x is not None and x <= 0 for x in (every_steps, every_minutes)):
+        raise ConfigError(
+            "config.checkpoints: every_steps and every_minutes must be positive, keep_last at "
+            "least 1."
+        )
+    return {
+        "every_steps": every_steps,
+        "every_minutes": every_minutes,
+        "keep_last": keep_last,
+        "keep_every_steps": keep_every_steps,
+    }

@@ -1,0 +1,284 @@
+"""What a tower promises beside its numbers: scan, remat, precision, pooling, randomness, meshes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+from model_inputs import inputs
+
+from bigclip.config import ConfigError
+from bigclip.models import ImageTower, TextTower, architecture, stack, unstack
+from bigclip.models.attention import attend
+from bigclip.models.remat import POLICIES
+
+NAMES = ["tiny-clip", "tiny-siglip", "tiny-convstem-8"]
+
+
+def towers(arch, **how):
+    how = {"embed_dim": arch["embed_dim"], "dtype": "float32", **how}
+    return ImageTower(**arch["image"], **how), TextTower(**arch["text"], **how)
+
+
+def small(name):
+    """Small enough to compile in a second, whatever the table says."""
+    if name.startswith("tiny-convstem"):
+        return architecture(name, image={"depth": 2, "width": 64}, text={"vocab_size": 50})
+    return architecture(name)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def case(request):
+    """An architecture, unrolled float32 parameters of both towers, and inputs."""
+    arch = small(request.param)
+    images, tokens = inputs(arch, num=4)
+    image_tower, text_tower = towers(arch)
+    params = (
+        jax.jit(image_tower.init)(jax.random.key(0), images)["params"],
+        jax.jit(text_tower.init)(jax.random.key(1), tokens)["params"],
+    )
+    return arch, params, (images, tokens)
+
+
+def embed(arch, params, batch, **how):
+    def both(params, batch):
+        pairs = zip(towers(arch, **how), params, batch, strict=True)
+        return [tower.apply({"params": p}, x)[0] for tower, p, x in pairs]
+
+    return jax.jit(both)(params, batch)
+
+
+def gradients(arch, params, batch, **how):
+    def loss(params, batch):
+        image_emb, text_emb = embed(arch, params, batch, **how)
+        return jnp.mean(image_emb**2) + jnp.mean((text_emb - 1) ** 2)
+
+    return jax.jit(jax.grad(loss))(params, batch)
+
+
+def assert_trees_close(a, b, *, rtol):
+    """Compare leaf by leaf, relative to the largest element of each leaf."""
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(x, y, rtol=0, atol=rtol * np.abs(y).max() + 1e-12)
+
+
+def test_outputs_are_float32_embeddings_and_named_intermediates(case):
+    arch, params, batch = case
+    image_tower, text_tower = towers(arch, dtype="bfloat16")
+    emb, middle = image_tower.apply({"params": params[0]}, batch[0])
+    num_patches = (arch["image"]["image_size"] // arch["image"]["patch_size"]) ** 2
+    assert emb.shape == (4, arch["embed_dim"])
+    assert emb.dtype == middle["pooled"].dtype == jnp.float32
+    assert middle["tokens"].shape == (4, num_patches, arch["image"]["width"])
+    assert middle["tokens"].dtype == jnp.bfloat16
+    emb, middle = text_tower.apply({"params": params[1]}, batch[1])
+    assert emb.shape == (4, arch["embed_dim"])
+    assert emb.dtype == middle["pooled"].dtype == jnp.float32
+    assert middle["tokens"].shape == (*batch[1].shape, arch["text"]["width"])
+    assert middle["tokens"].dtype == jnp.bfloat16
+
+
+def test_scanned_layers_equal_unrolled_ones(case):
+    arch, params, batch = case
+    # The same sums in the same order, but compiled differently: some float32 roundings apart.
+    assert_trees_close(
+        embed(arch, stack_both(params), batch, scan=True), embed(arch, params, batch), rtol=1e-5
+    )
+    scanned = gradients(arch, stack_both(params), batch, scan=True)
+    assert_trees_close(unstack_both(scanned), gradients(arch, params, batch), rtol=1e-4)
+
+
+def stack_both(params):
+    return tuple(stack(tree) for tree in params)
+
+
+def unstack_both(params):
+    return tuple(unstack(tree) for tree in params)
+
+
+def test_stack_and_unstack_are_inverse(case):
+    arch, params, _ = case
+    stacked = stack(dict(zip(("image", "text"), params, strict=True)))
+    assert "blocks" in stacked["image"]
+    assert stacked["image"]["blocks"]["mlp"]["up"]["kernel"].ndim == 3
+    again = unstack(stacked)
+    assert f"block_{arch['image']['depth'] - 1:02d}" in again["image"]
+    for tree, original in zip((again["image"], again["text"]), params, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, tree, original)
+
+
+def test_stack_names_the_missing_layer():
+    with pytest.raises(ValueError, match="block_01 is missing"):
+        stack({"tower": {"block_00": {"a": jnp.zeros(2)}, "block_02": {"a": jnp.zeros(2)}}})
+
+
+@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize("policy", sorted(set(POLICIES) - {"none"}))
+def test_remat_policies_do_not_change_gradients(policy, scan):
+    arch = architecture("tiny-clip", image={"depth": 2})
+    images, tokens = inputs(arch, num=2)
+    image_tower, text_tower = towers(arch, scan=scan)
+    params = (
+        image_tower.init(jax.random.key(0), images)["params"],
+        text_tower.init(jax.random.key(1), tokens)["params"],
+    )
+    batch = (images, tokens)
+    plain = gradients(arch, params, batch, scan=scan)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(plain))
+    # Recomputed values may be fused differently: float32 roundings.
+    assert_trees_close(gradients(arch, params, batch, scan=scan, remat=policy), plain, rtol=1e-4)
+
+
+def test_remat_full_keeps_less_than_none():
+    arch = architecture("tiny-clip", image={"depth": 8})
+    images, _ = inputs(arch, num=8)
+
+    def kept_bytes(policy):
+        tower = towers(arch, remat=policy)[0]
+        params = jax.eval_shape(tower.init, jax.random.key(0), images)["params"]
+        _, vjp = jax.eval_shape(
+            lambda p: jax.vjp(lambda p: tower.apply({"params": p}, images)[0], p), params
+        )
+        return sum(leaf.size for leaf in jax.tree.leaves(vjp))
+
+    assert kept_bytes("full") < kept_bytes("dots_no_batch") < kept_bytes("dots")
+    assert kept_bytes("dots") < kept_bytes("none")
+
+
+def test_unknown_remat_policy_lists_the_valid_ones():
+    arch = architecture("tiny-clip")
+    tower = towers(arch, remat="dots_nobatch")[0]
+    with pytest.raises(ConfigError, match="'dots_no_batch'.*dots, dots_no_batch, full, none"):
+        tower.init(jax.random.key(0), inputs(arch, num=1)[0])
+
+
+def test_bfloat16_is_close_to_float32(case):
+    arch, params, batch = case
+    exact = embed(arch, params, batch)
+    rounded = embed(arch, params, batch, dtype="bfloat16")
+    for x, y in zip(rounded, exact, strict=True):
+        # A bfloat16 has 8 bits: 2^-9 relative error a rounding. Some ten roundings a block over
+        # up to three blocks, independent, in the residual stream: sqrt(30) / 512 = 1%; allow 3%.
+        error = np.linalg.norm(x - y, axis=1) / np.linalg.norm(y, axis=1)
+        assert (error < 0.03).all()
+        assert (error > 0).all()  # it did compute in bfloat16
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_attend_equals_jax(causal):
+    keys = jax.random.split(jax.random.key(0), 3)
+    q, k, v = (3 * jax.random.normal(key, (2, 7, 3, 5)) for key in keys)
+    expected = jax.nn.dot_product_attention(q, k, v, is_causal=causal)
+    np.testing.assert_allclose(attend(q, k, v, causal=causal), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_attend_survives_huge_logits():
+    x = 1e4 * jax.random.normal(jax.random.key(0), (1, 4, 2, 8))
+
+    def total(x):
+        return attend(x, x, x, causal=True).sum()
+
+    assert np.isfinite(total(x))
+    assert np.isfinite(jax.grad(total)(x)).all()
+
+
+def test_causal_text_does_not_see_later_tokens():
+    arch = architecture("tiny-clip")
+    _, tokens = inputs(arch, num=1)
+    tower = towers(arch)[1]
+    params = tower.init(jax.random.key(0), tokens)
+    eot = arch["text"]["vocab_size"] - 1
+    tokens = np.array([[5, 6, 7, eot, 0, 0, 0, 0, 0, 0, 0]], np.int32)
+    behind, before = tokens.copy(), tokens.copy()
+    behind[0, 4:] = [9, 8, eot, eot, 3, 2, 1]
+    before[0, 1] = 9
+    emb = tower.apply(params, tokens)[0]
+    np.testing.assert_array_equal(tower.apply(params, behind)[0], emb)
+    assert np.abs(tower.apply(params, before)[0] - emb).max() > 1e-3
+
+
+def test_siglip_text_sees_all_tokens():
+    arch = architecture("tiny-siglip")
+    _, tokens = inputs(arch, num=1)
+    tower = towers(arch)[1]
+    params = tower.init(jax.random.key(0), tokens)
+    other = tokens.copy()
+    other[0, 0] += 1
+    assert np.abs(tower.apply(params, other)[0] - tower.apply(params, tokens)[0]).max() > 1e-3
+
+
+def test_text_pooling_takes_the_first_end_of_text_or_the_last_position():
+    arch = architecture("tiny-clip")
+    eot = arch["text"]["vocab_size"] - 1
+    tokens = np.array([[3, eot, 4, eot, 0, 0, 0, 0, 0, 0, 0]], np.int32)
+    for name, position in (("tiny-clip", 1), ("tiny-siglip", -1)):
+        tower = towers(architecture(name))[1]
+        params = tower.init(jax.random.key(0), tokens)
+        _, middle = tower.apply(params, tokens)
+        np.testing.assert_allclose(middle["pooled"], middle["tokens"][:, position], rtol=1e-6)
+
+
+def test_mean_pooling_is_the_mean_of_the_tokens():
+    arch = small("tiny-convstem-8")
+    images, _ = inputs(arch, num=2)
+    tower = towers(arch)[0]
+    _, middle = tower.apply(tower.init(jax.random.key(0), images), images)
+    np.testing.assert_allclose(middle["pooled"], middle["tokens"].mean(axis=1), atol=1e-5)
+
+
+def test_patch_dropout_depends_on_the_example_alone():
+    arch = architecture("tiny-clip", image={"patch_dropout": 0.5, "image_size": 48})
+    images, _ = inputs(arch, num=4)
+    tower = towers(arch)[0]
+    params = tower.init(jax.random.key(0), images)
+    keys = jax.random.split(jax.random.key(1), 4)
+    whole, middle = tower.apply(params, images, keys=keys)
+    assert middle["tokens"].shape[1] == 18  # half of 36
+    # In another order and in another micro-batch, every example drops the same patches.
+    order = np.array([2, 0])
+    part, _ = tower.apply(params, images[order], keys=keys[order])
+    np.testing.assert_allclose(part, whole[order], atol=1e-6)
+    other, _ = tower.apply(params, images, keys=jax.random.split(jax.random.key(2), 4))
+    assert np.abs(other - whole).max() > 1e-3
+    # Without keys nothing is dropped.
+    assert tower.apply(params, images)[1]["tokens"].shape[1] == 36
+
+
+def test_dropped_patches_are_a_random_subset_in_order():
+    from bigclip.models.image import drop_patches
+
+    x = jnp.arange(2 * 10).reshape(2, 10, 1)
+    kept = drop_patches(x, jax.random.split(jax.random.key(0), 2), num_kept=6)[..., 0]
+    assert all(len(set(row)) == 6 and (np.diff(row) > 0).all() for row in np.array(kept))
+    assert set(np.array(kept[1])) <= set(range(10, 20))
+    assert (np.array(kept[1]) - 10).tolist() != np.array(kept[0]).tolist()
+
+
+@pytest.mark.parametrize(
+    ("which", "shape", "dtype", "message"),
+    [
+        (0, (1, 32, 32, 3), np.float32, "takes .b, 24, 24, 3"),
+        (1, (1, 12), np.int32, "12 tokens.*takes 11"),
+    ],
+)
+def test_wrong_sizes_are_told(which, shape, dtype, message):
+    tower = towers(architecture("tiny-clip"))[which]
+    with pytest.raises(ValueError, match=message):
+        tower.init(jax.random.key(0), np.zeros(shape, dtype))
+
+
+@pytest.mark.parametrize("scan", [False, True])
+def test_sharded_over_eight_devices_equals_one(case, scan):
+    arch, params, (images, tokens) = case
+    params = stack_both(params) if scan else params
+    batch = (np.concatenate([images, images]), np.concatenate([tokens, tokens]))
+    expected = embed(arch, params, batch, scan=scan)
+    mesh = jax.make_mesh(
+        (2, 2, 2), ("data", "fsdp", "tensor"), axis_types=(jax.sharding.AxisType.Auto,) * 3
+    )
+    with jax.set_mesh(mesh):
+        over_batch = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+        got = embed(arch, params, jax.device_put(batch, over_batch), scan=scan)
+        assert got[0].sharding.spec[0] == ("data", "fsdp")
+    assert_trees_close(got, expected, rtol=1e-5)
