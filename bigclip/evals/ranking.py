@@ -19,7 +19,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding
+
+from bigclip.evals.tiles import Grid
 
 TIE_TOLERANCE = 2e-6
 
@@ -79,7 +81,7 @@ def rank_pairs(
     Raises:
         ValueError: if a pair names an image or a text that does not exist.
     """
-    grid = _Grid(image_emb, text_emb, pairs, tile=tile, devices=devices or devices_of(params))
+    grid = Grid(image_emb, text_emb, pairs, tile=tile, devices=devices or devices_of(params))
     best_fn, count_fn = _best_in_tile(score_fn), _count_in_tile(score_fn)
     image_best = [grid.full_rows(-jnp.inf) for _ in grid.image_tiles]
     text_best = [grid.full_columns(-jnp.inf) for _ in grid.text_tiles]
@@ -124,7 +126,7 @@ def top_candidates(
         Scores [Q, k] float32 and candidate indices [Q, k] int. A score that is no number is -inf.
     """
     no_pairs = np.zeros((0, 2), np.int64)
-    grid = _Grid(image_emb, text_emb, no_pairs, tile=tile, devices=devices or devices_of(params))
+    grid = Grid(image_emb, text_emb, no_pairs, tile=tile, devices=devices or devices_of(params))
     k = min(k, grid.num_images if by_text else grid.num_texts)
     top_fn = _top_in_tile(score_fn, by_text)
     queries = grid.text_tiles if by_text else grid.image_tiles
@@ -156,99 +158,6 @@ def devices_of(params: Any) -> list[jax.Device]:
                 return list(leaf.sharding.mesh.devices.flat)
             return sorted(leaf.sharding.device_set, key=lambda device: device.id)
     return jax.local_devices()
-
-
-class _Grid:
-    """The tiles: embeddings padded to equal tiles and put on the devices, pairs sorted by tile."""
-
-    def __init__(self, image_emb, text_emb, pairs, *, tile, devices):
-        self.num_images = _leading_axis(image_emb, "image")
-        self.num_texts = _leading_axis(text_emb, "text")
-        self.pairs = np.unique(np.asarray(pairs, np.int64).reshape(-1, 2), axis=0)
-        limits = np.array([self.num_images, self.num_texts])
-        if self.pairs.size and (self.pairs.min() < 0 or (self.pairs >= limits).any()):
-            raise ValueError(
-                f"a pair (image, text) is outside of {self.num_images} images and "
-                f"{self.num_texts} texts: {self.pairs.max(axis=0).tolist()}."
-            )
-        mesh = Mesh(np.asarray(devices), ("rows",))
-        self._rows, self._whole = (
-            NamedSharding(mesh, spec) for spec in (PartitionSpec("rows"), PartitionSpec())
-        )
-        self.tile_rows = _tile_size(self.num_images, tile, len(devices))
-        self.tile_columns = _tile_size(self.num_texts, tile, 1)
-        self.image_tiles = _cut(image_emb, self.num_images, self.tile_rows, self._rows)
-        self.text_tiles = _cut(text_emb, self.num_texts, self.tile_columns, self._whole)
-
-        tiles = self.pairs // [self.tile_rows, self.tile_columns]
-        self.pairs_in_tile: dict[tuple[int, int], np.ndarray] = {}
-        for key in np.unique(tiles, axis=0):
-            inside = self.pairs[(tiles == key).all(axis=1)]
-            corner = key * [self.tile_rows, self.tile_columns]
-            self.pairs_in_tile[tuple(key.tolist())] = inside - corner
-        most = max((len(inside) for inside in self.pairs_in_tile.values()), default=1)
-        self._num_slots = _power_of_two(most)
-
-    def inputs(self, i: int, j: int):
-        """Return the two tiles and their pairs, padded with an index beyond the tile."""
-        slots = np.full((self._num_slots, 2), np.iinfo(np.int32).max, np.int32)
-        inside = self.pairs_in_tile.get((i, j), slots[:0])
-        slots[: len(inside)] = inside
-        return self.image_tiles[i], self.text_tiles[j], slots
-
-    def sizes(self, i: int, j: int) -> np.ndarray:
-        """Return how many rows and columns of a tile are no padding."""
-        return np.array(
-            [
-                min(self.num_images - i * self.tile_rows, self.tile_rows),
-                min(self.num_texts - j * self.tile_columns, self.tile_columns),
-            ],
-            np.int32,
-        )
-
-    def full_rows(self, value, *, width=None):
-        return self._full(value, self.tile_rows, width, self._rows)
-
-    def full_columns(self, value, *, width=None):
-        return self._full(value, self.tile_columns, width, self._whole)
-
-    def _full(self, value, length, width, sharding):
-        dtype = np.int32 if width else np.float32
-        shape = (length, width) if width else (length,)
-        return jax.device_put(np.full(shape, value, dtype), sharding)
-
-
-def _leading_axis(emb: Any, what: str) -> int:
-    lengths = {np.shape(leaf)[0] for leaf in jax.tree.leaves(emb)}
-    if len(lengths) != 1 or 0 in lengths:
-        raise ValueError(f"{what} embeddings need one leading axis of at least 1, not {lengths}.")
-    return lengths.pop()
-
-
-def _power_of_two(n: int) -> int:
-    return 1 << max(n - 1, 0).bit_length()
-
-
-def _tile_size(n: int, tile: int, multiple: int) -> int:
-    """Round up to a power of two, so that groups of similar size share one compiled function."""
-    size = min(max(_power_of_two(n), 64), tile)
-    return -(-size // multiple) * multiple
-
-
-def _cut(emb: Any, n: int, size: int, sharding: NamedSharding) -> list[Any]:
-    num_tiles = -(-n // size)
-
-    def padded(leaf):
-        leaf = np.asarray(leaf)
-        return np.pad(leaf, [(0, num_tiles * size - n)] + [(0, 0)] * (leaf.ndim - 1))
-
-    emb = jax.tree.map(padded, emb)
-    return [
-        jax.device_put(
-            jax.tree.map(lambda leaf, k=k: leaf[k * size : (k + 1) * size], emb), sharding
-        )
-        for k in range(num_tiles)
-    ]
 
 
 def _scores(score_fn, params, images, texts):
