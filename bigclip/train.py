@@ -6,6 +6,7 @@ argument to the file's `get_config`. The same command resumes a run that was sto
 means "restart me": the run was asked to stop (SIGTERM), has saved, and goes on when started again.
 """
 
+import shlex
 import sys
 import time
 from collections.abc import Mapping
@@ -134,6 +135,7 @@ def train(config: Mapping[str, Any], workdir: str) -> str:
             "running",
             step=first,
             total_steps=total,
+            command="python " + shlex.join(sys.argv),
             **folder.describe_devices(),
             versions=checkpoints.package_versions(),
         )

@@ -20,13 +20,21 @@ def get_config(arg: str = "softmax") -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.batch_size = 256
-    config.total_steps = 900
+    config.total_steps = 700
 
     config.task = {
         "name": "contrastive",
         "architecture": "tiny-vit-8",
         "overrides": {
-            "image": {"image_size": 48, "width": 128, "depth": 4, "num_heads": 4, "mlp_width": 512},
+            "image": {
+                "image_size": 48,
+                "width": 128,
+                "depth": 4,
+                "num_heads": 4,
+                "mlp_width": 512,
+                # Half of the patches are left out in training: as good, and nearly twice as fast.
+                "patch_dropout": 0.5,
+            },
             "text": {"depth": 1, "context_length": 24},
         },
         "loss": loss,
@@ -69,21 +77,24 @@ def get_config(arg: str = "softmax") -> ConfigDict:
         "clip_norm": 1.0,
     }
     config.schedule = {"name": "cosine", "warmup_steps": 50}
-    config.checkpoints = {"every_steps": 150, "keep_last": 10}
+    config.checkpoints = {"every_steps": 100, "keep_last": 10}
     config.log = {"every_steps": 10}
     config.evals = {
+        # Concepts that no training text names, in styles seen in training; one pool per style.
         "heldout_concepts": {
             "suite": "retrieval",
             "source": {"kind": "webdataset", "shards": embedded.shards("heldout_concepts")},
-            "captions": ("{name}: {keywords}",),
+            "captions": ("{name}, {keywords}",),
             "group_by": "style",
         },
+        # The same by their names alone: half of them hold a word that training never saw.
         "heldout_names": {
             "suite": "retrieval",
             "source": {"kind": "webdataset", "shards": embedded.shards("heldout_concepts")},
             "captions": ("name",),
             "group_by": "style",
         },
+        # Known concepts as an artist draws them whose pictures training never saw.
         "heldout_style": {
             "suite": "zero_shot",
             "source": {"kind": "webdataset", "shards": embedded.shards("heldout_style")},

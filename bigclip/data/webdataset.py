@@ -9,6 +9,7 @@ import json
 import os
 import re
 import threading
+import weakref
 
 import numpy as np
 
@@ -191,10 +192,7 @@ class _OpenFile:
 
     def __init__(self, path: str):
         self.fd = os.open(path, os.O_RDONLY)
-
-    def __del__(self):
-        if hasattr(self, "fd"):
-            os.close(self.fd)
+        weakref.finalize(self, os.close, self.fd)
 
 
 class _OpenFiles:

@@ -197,6 +197,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "tiny-siglip": _test_size(_siglip((48, 3, 3, 80), patch_size=8, image_size=24)),
     "tiny-vit-8": _tiny(stem="patch", width=192, depth=5),
     "tiny-convstem-8": _tiny(stem="conv", width=192, depth=4),
+    "tiny-convstem-16": _tiny(stem="conv", width=192, depth=4, patch_size=16),
 }
 
 

@@ -1,5 +1,6 @@
-"""Inputs and logits shared by the tests of this folder and the script that makes the goldens."""
+"""Inputs, parameters and logits for the tests of this folder and the maker of the goldens."""
 
+import jax
 import numpy as np
 
 
@@ -27,3 +28,19 @@ def logits(image_emb, text_emb, weights: dict) -> np.ndarray:
     text_emb /= np.linalg.norm(text_emb, axis=1, keepdims=True)
     scaled = np.exp(weights["logit_scale"]) * image_emb @ text_emb.T
     return scaled + weights.get("logit_bias", 0.0)
+
+
+def random_params(tower, x) -> dict:
+    """Draw a tower's parameters with NumPy: compiling an initialisation takes seconds."""
+    rng = np.random.RandomState(3)
+
+    def draw(path, leaf):
+        values = rng.standard_normal(leaf.shape) * (
+            leaf.shape[-2] ** -0.5 if leaf.ndim > 1 else 0.2
+        )
+        if path[-1].key == "scale":
+            values += 1
+        return values.astype(np.float32)
+
+    shapes = jax.eval_shape(tower.init, jax.random.key(0), x)["params"]
+    return jax.tree.map_with_path(draw, shapes)

@@ -12,8 +12,12 @@ WIDE = {"width": 512, "num_heads": 4, "mlp_width": 2048, "depth": 2}
 
 def counted(tower, *inputs):
     params = jax.eval_shape(tower.init, jax.random.key(0), inputs[0])
-    apply = jax.jit(lambda params, x, *keys: tower.apply(params, x, **dict(zip(["keys"], keys)))[0])
-    return apply.lower(params, *inputs).compile().cost_analysis()["flops"]
+
+    def apply(params, x, keys=None):
+        return tower.apply(params, x, **({} if keys is None else {"keys": keys}))[0]
+
+    compiled = jax.jit(apply).lower(params, *inputs).compile()
+    return compiled.cost_analysis()["flops"]
 
 
 @pytest.mark.parametrize(
@@ -40,8 +44,10 @@ def test_flops_agree_with_the_compiler(name, image):
         keys = (jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2)),)
     xla_image = counted(ImageTower(**arch["image"], **how), images, *keys) / 2
     xla_text = counted(TextTower(**arch["text"], **how), tokens) / 2
-    # Norms, activations, softmax and additions: about 3% at this width, never less than nothing.
-    assert 0 <= xla_image / image_flops(arch, drop=True) - 1 < 0.05
+    # Norms, activations, softmax and additions: about 3% at this width, never less than nothing;
+    # but XLA leaves out the products with a convolution's padding, 1% here.
+    least = -0.02 if arch["image"]["stem"] == "conv" else 0
+    assert least <= xla_image / image_flops(arch, drop=True) - 1 < 0.05
     assert 0 <= xla_text / text_flops(arch) - 1 < 0.05
 
 

@@ -18,8 +18,9 @@ def tree(request):
     how = {"embed_dim": 256, "scan": True}
     size = arch["image"]["image_size"]
     key = jax.random.key(0)
-    image = ImageTower(**arch["image"], **how).init(key, jnp.zeros((1, size, size, 3)))
-    text = TextTower(**arch["text"], **how).init(key, jnp.zeros((1, 11), jnp.int32))
+    image_tower, text_tower = ImageTower(**arch["image"], **how), TextTower(**arch["text"], **how)
+    image = jax.jit(image_tower.init)(key, jnp.zeros((1, size, size, 3)))
+    text = jax.jit(text_tower.init)(key, jnp.zeros((1, 11), jnp.int32))
     return request.param, {"image": image["params"], "text": text["params"]}
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
-from model_inputs import inputs
+from model_inputs import inputs, random_params
 
 from bigclip.config import ConfigError
 from bigclip.models import ImageTower, TextTower, architecture, stack, unstack
@@ -23,8 +23,12 @@ def towers(arch, **how):
 def small(name):
     """Small enough to compile in a second, whatever the table says."""
     if name.startswith("tiny-convstem"):
-        return architecture(name, image={"depth": 2, "width": 64}, text={"vocab_size": 50})
-    return architecture(name)
+        return architecture(
+            name,
+            image={"depth": 2, "width": 64, "num_heads": 2},
+            text={"vocab_size": 50, "depth": 1},
+        )
+    return architecture(name, image={"depth": 2}, text={"depth": 2})
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -32,11 +36,7 @@ def case(request):
     """An architecture, unrolled float32 parameters of both towers, and inputs."""
     arch = small(request.param)
     images, tokens = inputs(arch, num=4)
-    image_tower, text_tower = towers(arch)
-    params = (
-        jax.jit(image_tower.init)(jax.random.key(0), images)["params"],
-        jax.jit(text_tower.init)(jax.random.key(1), tokens)["params"],
-    )
+    params = tuple(map(random_params, towers(arch), (images, tokens)))
     return arch, params, (images, tokens)
 
 
@@ -46,14 +46,6 @@ def embed(arch, params, batch, **how):
         return [tower.apply({"params": p}, x)[0] for tower, p, x in pairs]
 
     return jax.jit(both)(params, batch)
-
-
-def gradients(arch, params, batch, **how):
-    def loss(params, batch):
-        image_emb, text_emb = embed(arch, params, batch, **how)
-        return jnp.mean(image_emb**2) + jnp.mean((text_emb - 1) ** 2)
-
-    return jax.jit(jax.grad(loss))(params, batch)
 
 
 def assert_trees_close(a, b, *, rtol):
@@ -66,13 +58,13 @@ def assert_trees_close(a, b, *, rtol):
 def test_outputs_are_float32_embeddings_and_named_intermediates(case):
     arch, params, batch = case
     image_tower, text_tower = towers(arch, dtype="bfloat16")
-    emb, middle = image_tower.apply({"params": params[0]}, batch[0])
+    emb, middle = jax.jit(image_tower.apply)({"params": params[0]}, batch[0])
     num_patches = (arch["image"]["image_size"] // arch["image"]["patch_size"]) ** 2
     assert emb.shape == (4, arch["embed_dim"])
     assert emb.dtype == middle["pooled"].dtype == jnp.float32
     assert middle["tokens"].shape == (4, num_patches, arch["image"]["width"])
     assert middle["tokens"].dtype == jnp.bfloat16
-    emb, middle = text_tower.apply({"params": params[1]}, batch[1])
+    emb, middle = jax.jit(text_tower.apply)({"params": params[1]}, batch[1])
     assert emb.shape == (4, arch["embed_dim"])
     assert emb.dtype == middle["pooled"].dtype == jnp.float32
     assert middle["tokens"].shape == (*batch[1].shape, arch["text"]["width"])
@@ -81,12 +73,20 @@ def test_outputs_are_float32_embeddings_and_named_intermediates(case):
 
 def test_scanned_layers_equal_unrolled_ones(case):
     arch, params, batch = case
+
+    def run(scan, params):
+        def loss(params):
+            image_emb, text_emb = embed(arch, params, batch, scan=scan)
+            value = jnp.mean(image_emb**2) + jnp.mean((text_emb - 1) ** 2)
+            return value, (image_emb, text_emb)
+
+        return jax.jit(jax.grad(loss, has_aux=True))(params)
+
+    gradient, embs = run(False, params)
+    scanned_gradient, scanned_embs = run(True, stack_both(params))
     # The same sums in the same order, but compiled differently: some float32 roundings apart.
-    assert_trees_close(
-        embed(arch, stack_both(params), batch, scan=True), embed(arch, params, batch), rtol=1e-5
-    )
-    scanned = gradients(arch, stack_both(params), batch, scan=True)
-    assert_trees_close(unstack_both(scanned), gradients(arch, params, batch), rtol=1e-4)
+    assert_trees_close(scanned_embs, embs, rtol=1e-5)
+    assert_trees_close(unstack_both(scanned_gradient), gradient, rtol=1e-4)
 
 
 def stack_both(params):
@@ -114,20 +114,20 @@ def test_stack_names_the_missing_layer():
 
 
 @pytest.mark.parametrize("scan", [False, True])
-@pytest.mark.parametrize("policy", sorted(set(POLICIES) - {"none"}))
-def test_remat_policies_do_not_change_gradients(policy, scan):
+def test_remat_policies_do_not_change_gradients(scan):
     arch = architecture("tiny-clip", image={"depth": 2})
-    images, tokens = inputs(arch, num=2)
-    image_tower, text_tower = towers(arch, scan=scan)
-    params = (
-        image_tower.init(jax.random.key(0), images)["params"],
-        text_tower.init(jax.random.key(1), tokens)["params"],
-    )
-    batch = (images, tokens)
-    plain = gradients(arch, params, batch, scan=scan)
+    images, _ = inputs(arch, num=2)
+    params = {"params": random_params(towers(arch, scan=scan)[0], images)}
+
+    def gradient(policy):
+        tower = towers(arch, scan=scan, remat=policy)[0]
+        return jax.jit(jax.grad(lambda p: jnp.mean(tower.apply(p, images)[0] ** 2)))(params)
+
+    plain = gradient("none")
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(plain))
-    # Recomputed values may be fused differently: float32 roundings.
-    assert_trees_close(gradients(arch, params, batch, scan=scan, remat=policy), plain, rtol=1e-4)
+    for policy in set(POLICIES) - {"none"}:
+        # Recomputed values may be fused differently: float32 roundings.
+        assert_trees_close(gradient(policy), plain, rtol=1e-4)
 
 
 def test_remat_full_keeps_less_than_none():
@@ -187,25 +187,30 @@ def test_causal_text_does_not_see_later_tokens():
     arch = architecture("tiny-clip")
     _, tokens = inputs(arch, num=1)
     tower = towers(arch)[1]
-    params = tower.init(jax.random.key(0), tokens)
+    params = {"params": random_params(tower, tokens)}
     eot = arch["text"]["vocab_size"] - 1
     tokens = np.array([[5, 6, 7, eot, 0, 0, 0, 0, 0, 0, 0]], np.int32)
     behind, before = tokens.copy(), tokens.copy()
     behind[0, 4:] = [9, 8, eot, eot, 3, 2, 1]
     before[0, 1] = 9
-    emb = tower.apply(params, tokens)[0]
-    np.testing.assert_array_equal(tower.apply(params, behind)[0], emb)
-    assert np.abs(tower.apply(params, before)[0] - emb).max() > 1e-3
+    emb = jax.jit(tower.apply)(params, tokens)[0]
+    np.testing.assert_array_equal(jax.jit(tower.apply)(params, behind)[0], emb)
+    assert np.abs(jax.jit(tower.apply)(params, before)[0] - emb).max() > 1e-3
 
 
 def test_siglip_text_sees_all_tokens():
     arch = architecture("tiny-siglip")
     _, tokens = inputs(arch, num=1)
     tower = towers(arch)[1]
-    params = tower.init(jax.random.key(0), tokens)
+    params = {"params": random_params(tower, tokens)}
     other = tokens.copy()
     other[0, 0] += 1
-    assert np.abs(tower.apply(params, other)[0] - tower.apply(params, tokens)[0]).max() > 1e-3
+    assert (
+        np.abs(
+            jax.jit(tower.apply)(params, other)[0] - jax.jit(tower.apply)(params, tokens)[0]
+        ).max()
+        > 1e-3
+    )
 
 
 def test_text_pooling_takes_the_first_end_of_text_or_the_last_position():
@@ -214,8 +219,8 @@ def test_text_pooling_takes_the_first_end_of_text_or_the_last_position():
     tokens = np.array([[3, eot, 4, eot, 0, 0, 0, 0, 0, 0, 0]], np.int32)
     for name, position in (("tiny-clip", 1), ("tiny-siglip", -1)):
         tower = towers(architecture(name))[1]
-        params = tower.init(jax.random.key(0), tokens)
-        _, middle = tower.apply(params, tokens)
+        params = {"params": random_params(tower, tokens)}
+        _, middle = jax.jit(tower.apply)(params, tokens)
         np.testing.assert_allclose(middle["pooled"], middle["tokens"][:, position], rtol=1e-6)
 
 
@@ -223,7 +228,7 @@ def test_mean_pooling_is_the_mean_of_the_tokens():
     arch = small("tiny-convstem-8")
     images, _ = inputs(arch, num=2)
     tower = towers(arch)[0]
-    _, middle = tower.apply(tower.init(jax.random.key(0), images), images)
+    _, middle = jax.jit(tower.apply)({"params": random_params(tower, images)}, images)
     np.testing.assert_allclose(middle["pooled"], middle["tokens"].mean(axis=1), atol=1e-5)
 
 
@@ -231,18 +236,18 @@ def test_patch_dropout_depends_on_the_example_alone():
     arch = architecture("tiny-clip", image={"patch_dropout": 0.5, "image_size": 48})
     images, _ = inputs(arch, num=4)
     tower = towers(arch)[0]
-    params = tower.init(jax.random.key(0), images)
+    params = {"params": random_params(tower, images)}
     keys = jax.random.split(jax.random.key(1), 4)
-    whole, middle = tower.apply(params, images, keys=keys)
+    whole, middle = jax.jit(tower.apply)(params, images, keys=keys)
     assert middle["tokens"].shape[1] == 18  # half of 36
     # In another order and in another micro-batch, every example drops the same patches.
     order = np.array([2, 0])
-    part, _ = tower.apply(params, images[order], keys=keys[order])
+    part, _ = jax.jit(tower.apply)(params, images[order], keys=keys[order])
     np.testing.assert_allclose(part, whole[order], atol=1e-6)
-    other, _ = tower.apply(params, images, keys=jax.random.split(jax.random.key(2), 4))
+    other, _ = jax.jit(tower.apply)(params, images, keys=jax.random.split(jax.random.key(2), 4))
     assert np.abs(other - whole).max() > 1e-3
     # Without keys nothing is dropped.
-    assert tower.apply(params, images)[1]["tokens"].shape[1] == 36
+    assert jax.jit(tower.apply)(params, images)[1]["tokens"].shape[1] == 36
 
 
 def test_dropped_patches_are_a_random_subset_in_order():
