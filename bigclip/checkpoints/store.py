@@ -5,6 +5,7 @@ a JSON object. Orbax writes into a temporary folder and renames it when all is t
 with a plain number is complete, whenever the writer was killed.
 """
 
+import os
 from typing import Any
 
 import jax
@@ -28,9 +29,15 @@ def _array_handler() -> ocp.PyTreeCheckpointHandler:
     return ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_compression=False)
 
 
+def _absolute(path: epath.PathLike) -> epath.Path:
+    """Orbax takes absolute paths only."""
+    path = epath.Path(path).expanduser()
+    return path if path.is_absolute() else epath.Path(os.path.abspath(path))
+
+
 def folder(workdir: epath.PathLike) -> epath.Path:
     """Where a run keeps its checkpoints."""
-    return epath.Path(workdir) / FOLDER
+    return _absolute(workdir) / FOLDER
 
 
 def steps(workdir: epath.PathLike) -> list[int]:
@@ -105,7 +112,7 @@ def step_path(path: epath.PathLike, step: int | None = None) -> epath.Path:
     Raises:
         ConfigError: if there is none, with what there is.
     """
-    path = epath.Path(path)
+    path = _absolute(path)
     if (path / _STATE).exists() and step is None:
         return path
     for parent in (path / FOLDER, path):

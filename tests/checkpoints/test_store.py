@@ -70,6 +70,15 @@ def test_paths(saved):
     assert str(checkpoints.step_path(saved / "checkpoints", 10)) == str(newest.with_name("10"))
 
 
+def test_relative_paths(saved, monkeypatch):
+    monkeypatch.chdir(saved.parent)
+    assert checkpoints.steps(saved.name) == [10, 12, 13]
+    writer = checkpoints.Writer(saved.name)
+    writer.save(14, state(make_mesh(data=1, fsdp=8)), {"format": 1})
+    writer.close()
+    assert str(checkpoints.step_path(saved.name)) == str(saved / "checkpoints" / "14")
+
+
 def test_what_is_not_there(saved, tmp_path):
     with pytest.raises(ConfigError, match=r"no checkpoint of step 7; it has \[10, 12, 13\]"):
         checkpoints.step_path(saved, 7)
