@@ -20,7 +20,7 @@ def get_config(arg: str = "softmax") -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.batch_size = 256
-    config.total_steps = 700
+    config.total_steps = 900
 
     config.task = {
         "name": "contrastive",
