@@ -213,9 +213,12 @@ def _introduce(parts: Experiment, state: TrainState, folder: Workdir, first: int
     (folder.path / "parameters.txt").write_text(overview + "\n")
     rich_print(group_table(state.params, parts.groups))
     done = "complete: nothing to do" if first >= parts.total_steps else f"from step {first}"
-    rich_print(
-        f"[bold]{folder.path}[/bold] {done} of {parts.total_steps}; batch {parts.batch_size} on "
-        f"{jax.device_count()} x {jax.devices()[0].device_kind}, mesh {dict(parts.mesh.shape)}"
+    sizes = " x ".join(f"{axis} {size}" for axis, size in parts.mesh.shape.items() if size > 1)
+    print(
+        f"{folder.path}: {done} of {parts.total_steps}; batch {parts.batch_size} on "
+        f"{jax.device_count()} {jax.devices()[0].device_kind}"
+        + (f", mesh {sizes}" if sizes else ""),
+        flush=True,
     )
 
 
@@ -240,10 +243,8 @@ def main(argv: list[str]) -> None:
     """The command. Exit code 0 when complete, 42 to be restarted, 2 for a mistake of the user."""
     del argv
     values = flags.FLAGS
-    if values["verbosity"].using_default_value:
-        logging.set_verbosity(
-            logging.WARNING
-        )  # Orbax tells a page per save; --verbosity=0 shows it
+    if not values["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # at INFO Orbax tells a page per save
     processes.start(
         coordinator_address=values.coordinator_address,
         num_processes=values.num_processes,

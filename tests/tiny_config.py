@@ -21,6 +21,7 @@ def get_config(arg: str) -> ConfigDict:
         "captions": {"weights": {"name": 1.0, "keywords": 1.0}, "join": ("keywords",)},
         "augment": {"crop": "resized", "scale": (0.5, 1.0), "flip": 0.5},
         "num_threads": 2,
+        "num_workers": 0,
     }
     config.optimizer = {"learning_rate": 1e-3, "weight_decay": 0.1, "clip_norm": 1.0}
     config.schedule = {"warmup_steps": 2}
