@@ -158,7 +158,13 @@ def train(config: Mapping[str, Any], workdir: str) -> str:
                 if step == first + 1:
                     jax.block_until_ready(metrics)
                     meter.restart()  # compilation is no part of the speed
-                if step % every == 0 or step == total or stopping:
+                due = step == total or stopping or (bool(save_steps) and step % save_steps == 0)
+                if save_minutes and step % every == 0:
+                    late = time.monotonic() - saved_at > 60 * save_minutes
+                    due = due or bool(agree(float(late)))
+                # Read before each save, too: what is not finite must not be saved, and a resumed
+                # run goes on with the metrics where it goes on with the steps.
+                if step % every == 0 or due:
                     averages = _average(pending)
                     timed = len(pending) - (step - len(pending) == first)
                     speed = meter.read(timed) if timed else {}
@@ -174,11 +180,7 @@ def train(config: Mapping[str, Any], workdir: str) -> str:
                     )
                     pending = []
 
-                due = bool(save_steps) and step % save_steps == 0
-                if save_minutes and step % every == 0:
-                    late = time.monotonic() - saved_at > 60 * save_minutes
-                    due = due or bool(agree(float(late)))
-                if due or stopping or step == total:
+                if due:
                     saved_at = time.monotonic()
                     saver.save(
                         step,

@@ -7,6 +7,7 @@ from typing import Any
 
 import PIL.Image
 
+from bigclip.data.records import BadRecord
 from bigclip.data.sources import open_source
 from bigclip.reports.markup import Safe, element
 
@@ -38,7 +39,11 @@ class PictureBook:
         record = self._record(index, key)
         try:
             uri = _data_uri(record.image) if record else None
-        except Exception:  # a picture that decodes no more is shown as lost, and the page stands
+        except (
+            OSError,
+            ValueError,
+            PIL.Image.DecompressionBombError,
+        ):  # shown as lost, and the page stands
             uri = None
         if uri is None:
             return element("span", "?", class_="lost", role="img", aria_label=f"picture {key}")
@@ -50,7 +55,7 @@ class PictureBook:
             return None
         try:
             record = self._source[index]
-        except Exception:
+        except (BadRecord, OSError):
             return None
         return record if record.key == key else None
 
