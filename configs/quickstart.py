@@ -72,7 +72,7 @@ def get_config(arg: str = "softmax") -> ConfigDict:
     }
     config.optimizer = {
         "name": "muon",
-        "learning_rate": 3e-3,
+        "learning_rate": 4e-3,
         "weight_decay": 0.1,
         "clip_norm": 1.0,
     }

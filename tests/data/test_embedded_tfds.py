@@ -15,8 +15,18 @@ import tensorflow_datasets as tfds
 from bigclip.data.embedded import tfds_builder
 builder = tfds_builder.prepare(sys.argv[1])
 counts = {s: i.num_examples for s, i in builder.info.splits.items()}
-built = builder.as_data_source("heldout_titles")
-named = tfds.data_source("embedded_pack", split="heldout_titles", data_dir=sys.argv[1])
+stored = {"image": tfds.decode.SkipDecoding()}
+built = builder.as_data_source("heldout_titles", decoders=stored)
+named = tfds.data_source(
+    "embedded_pack", split="heldout_titles", data_dir=sys.argv[1], decoders=stored
+)
+from bigclip.data.sources import open_source
+source = open_source(
+    kind="tfds", name="embedded_pack", data_dir=sys.argv[1], split="heldout_titles",
+    caption_keys=["title", "keywords"],
+)
+assert source[3].image == built[3]["image"]
+assert source[3].captions["title"] == [t.decode() for t in built[3]["title"]]
 assert built[3] == named[3]
 rows = [
     {k: [t.decode() for t in v] if not isinstance(v, bytes) else v.hex() for k, v in row.items()}

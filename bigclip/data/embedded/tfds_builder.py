@@ -70,7 +70,7 @@ class EmbeddedPack(tfds.core.GeneratorBasedBuilder):
             description="Emoji in seven styles and clip art, with names, keywords and titles.",
             features=tfds.features.FeaturesDict(
                 {
-                    "image": text(doc="WebP, 64 x 64, RGB"),
+                    "image": tfds.features.Image(shape=(64, 64, 3), doc="stored as WebP"),
                     "key": text(),
                     **{source: tfds.features.Sequence(text()) for source in CAPTION_SOURCES},
                     **{name: text() for name in METADATA},
