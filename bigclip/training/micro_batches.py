@@ -9,7 +9,6 @@ Source of the idea: GradCache (arXiv 2101.06983); here the compiler keeps the bo
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from bigclip.parallel import num_batch_shards, shard_batch
 from bigclip.tasks.task import Examples, Outputs, Params, Task
@@ -79,4 +78,4 @@ def forward_in_slices(
 def step_keys(rng: jax.Array, step: jax.Array, batch_size: int) -> jax.Array:
     """Keys [B] of a step: a pure function of (seed, step, position in the global batch)."""
     keys = jax.random.split(jax.random.fold_in(rng, step), batch_size)
-    return shard_batch(jnp.asarray(keys))
+    return shard_batch(keys)

@@ -23,7 +23,7 @@ from bigclip.parallel import is_main
 
 # What may differ when a run goes on: where and how it runs, and what it tells. Everything else
 # shapes its numbers.
-_FREE = ("mesh", "checkpoints", "log", "evals", "micro_batch_size", "max_bad_fraction")
+_FREE = ("mesh", "checkpoints", "log", "evals", "micro_batch_size")
 _FREE_DATA = ("num_threads", "num_workers", "max_bad_fraction")
 
 
