@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from bigclip import models
-from bigclip.config import ConfigError, choose, plain
-from bigclip.losses import sigmoid_loss, softmax_loss
+from bigclip.config import ConfigError, call, choose, plain, resolve
+from bigclip.losses import PairOptions, sigmoid_loss, softmax_loss
+from bigclip.tasks.captions import caption_id
 from bigclip.tasks.task import Examples, Outputs, Params, Task
 
 # As published: CLIP starts at a temperature of 0.07 and clips the scale at 100 "to prevent
@@ -45,6 +46,7 @@ def contrastive(
     init_logit_scale: float | None = None,
     init_logit_bias: float | None = None,
     max_logit_scale: float | None = None,
+    pairs: Mapping[str, Any] | None = None,
     dtype: str = "bfloat16",
     scan: bool = True,
     remat: str = "none",
@@ -63,6 +65,8 @@ def contrastive(
         init_logit_bias: likewise, for sigmoid only (-10).
         max_logit_scale: the scale is clipped to [1, this] after each update; 100 for softmax and
             no clip for sigmoid by default. 0 turns the clip off.
+        pairs: how the pairs of the batch are computed (all at once, gathered, around a ring), and
+            what equal captions count as: see `bigclip.losses.PairOptions`.
         dtype: type of the towers' matrix products, "bfloat16" or "float32".
         scan: whether the towers' layers are scanned (compiles once for all) or unrolled.
         remat: what the backward pass computes again, see `bigclip.models.remat`.
@@ -86,6 +90,8 @@ def contrastive(
             f"config.task.init_logit_scale = {init_logit_scale} must be positive and at most "
             f"max_logit_scale ({max_logit_scale or 'none'})."
         )
+    pairs = plain(pairs or {})
+    how_pairs = call(PairOptions, pairs, "task.pairs")
     choose(dtype, {"bfloat16": 0, "float32": 0}, "config.task.dtype")
     arch = models.architecture(plain(architecture), **plain(overrides or {}))
     how = {"embed_dim": arch["embed_dim"], "dtype": jnp.dtype(dtype), "scan": scan, "remat": remat}
@@ -116,21 +122,25 @@ def contrastive(
         return normalise(emb)
 
     def forward(params: Params, examples: Examples, rngs: jax.Array) -> Outputs:
-        return {
+        outputs = {
             "image_emb": embed_images(params, examples["image"], rngs),
             "text_emb": embed_texts(params, examples["text"]),
         }
+        if how_pairs.duplicates != "negative":
+            outputs["caption_id"] = caption_id(examples["text"])
+        return outputs
 
     def objective(
         params: Params, outputs: Outputs, progress: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         del progress  # these losses do not change over the run
         logit_scale = jnp.exp(params["log_logit_scale"])
-        pairs = (outputs["image_emb"], outputs["text_emb"], logit_scale)
+        inputs = (outputs["image_emb"], outputs["text_emb"], logit_scale)
+        more = {"pairs": how_pairs, "caption_id": outputs.get("caption_id")}
         if loss == "softmax":
-            value, metrics = softmax_loss(*pairs)
+            value, metrics = softmax_loss(*inputs, **more)
             return value, {**metrics, "logit_scale": logit_scale}
-        value, metrics = sigmoid_loss(*pairs, params["logit_bias"])
+        value, metrics = sigmoid_loss(*inputs, params["logit_bias"], **more)
         return value, {
             **metrics,
             "logit_scale": logit_scale,
@@ -165,6 +175,7 @@ def contrastive(
                 "init_logit_scale": init_logit_scale,
                 "init_logit_bias": init_logit_bias,
                 "max_logit_scale": max_logit_scale,
+                "pairs": resolve(PairOptions, pairs),
                 "dtype": dtype,
                 "scan": scan,
                 "remat": remat,

@@ -1,0 +1,142 @@
+"""All pairs with the columns passed around a ring of devices, in both directions at once.
+
+A device keeps its rows. Its columns leave in small tiles: one tile of the first half travels to
+the right while one of the second half travels to the left, each visits the rows of all N devices,
+and after N hops it is home again with its statistics, or its gradients, complete. Then the next
+two tiles leave. What is on the way is therefore never more than a few tiles, whatever the batch:
+the memory beside inputs and results is O(tile x D), and each hop moves one tile in each direction
+while the products of a tile with all rows are computed, which takes far longer.
+
+What accumulates on the way (statistics, gradients) travels one hop behind its columns: at each hop
+it arrives from the device that the columns visited before, while this device's part is being
+computed. So no transfer waits for a product.
+
+                     hop 0     hop 1     hop 2     hop 3
+    columns of 0 at  device 0  device 1  device 2  device 3   (N = 4, to the right)
+    their sums at    -         0 -> 1    1 -> 2    2 -> 3     and home: 3 -> 0
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from bigclip.losses.reductions import COLUMN, ROW
+from bigclip.losses.tiles import (
+    Final,
+    Side,
+    Statistics,
+    Walk,
+    differentiable,
+    length,
+    put,
+    take,
+    visit,
+    visit_back,
+)
+
+RIGHT, LEFT = 1, -1
+
+
+def _shift(tree: Any, direction: int, axes: tuple[str, ...]) -> Any:
+    """Send to the next device of the ring, and receive from the one before."""
+    size = lax.axis_size(axes)
+    pairs = [(i, (i + direction) % size) for i in range(size)]
+    return jax.tree.map(lambda x: lax.ppermute(x, axes, pairs), tree)
+
+
+def _fold_trips(total: int, size: int, trip: Callable[[Any, Any], Any], carry: Any) -> Any:
+    """Fold `trip(lanes, carry)` over the columns of a device, two tiles at a time.
+
+    `lanes` is a list of (direction, start, width). With an odd number of columns the right lane
+    has one more, and with a single one the left lane has none.
+    """
+    left_total = total // 2
+    right_total = total - left_total
+    size = min(size, left_total)
+    count = left_total // size if size else 0
+
+    def full(i: jax.Array | int, carry: Any) -> Any:
+        start = i * size
+        return trip([(RIGHT, start, size), (LEFT, right_total + start, size)], carry)
+
+    if count == 1:
+        carry = full(0, carry)
+    elif count:
+        carry = lax.fori_loop(0, count, full, carry)
+    done = count * size
+    rest = [(RIGHT, done, right_total - done), (LEFT, right_total + done, left_total - done)]
+    rest = [lane for lane in rest if lane[2]]
+    return trip(rest, carry) if rest else carry
+
+
+def forward(walk: Walk, rows: Side, columns: Side) -> tuple[Statistics, Statistics]:
+    """Statistics of the device's own rows and own columns over all pairs.
+
+    Args:
+        walk: what to compute.
+        rows: of this device, {name: [b, ...]}.
+        columns: of this device, likewise.
+    """
+
+    def trip(lanes: list[tuple[int, Any, int]], carry: Any) -> Any:
+        row_statistics, column_statistics = carry
+
+        def hop(_: jax.Array, carry: Any) -> Any:
+            row_statistics, travelling = carry
+            sent = []
+            for (direction, _, _), (tile, found) in zip(lanes, travelling, strict=True):
+                arrived = _shift(found, direction, walk.axes)
+                onward = _shift(tile, direction, walk.axes)
+                row_statistics, here = visit(walk, rows, tile, row_statistics)
+                sent.append((onward, walk.merge(COLUMN, arrived, here)))
+            return row_statistics, sent
+
+        travelling = [
+            (take(columns, start, width), walk.empty(COLUMN, width)) for _, start, width in lanes
+        ]
+        row_statistics, travelling = lax.fori_loop(
+            0, lax.axis_size(walk.axes), hop, (row_statistics, travelling)
+        )
+        for (direction, start, _), (_, found) in zip(lanes, travelling, strict=True):
+            home = _shift(found, direction, walk.axes)
+            column_statistics = put(column_statistics, home, start)
+        return row_statistics, column_statistics
+
+    begin = (walk.empty(ROW, length(rows)), walk.empty(COLUMN, length(columns)))
+    return _fold_trips(length(columns), walk.column_tile, trip, begin)
+
+
+def backward(
+    walk: Walk, rows: Side, columns: Side, row_final: Final, column_final: Final
+) -> tuple[Side, Side]:
+    """Gradients of the device's own rows and own columns."""
+
+    def trip(lanes: list[tuple[int, Any, int]], carry: Any) -> Any:
+        row_grads, column_grads = carry
+
+        def hop(_: jax.Array, carry: Any) -> Any:
+            row_grads, travelling = carry
+            sent = []
+            for (direction, _, _), (tile, grads) in zip(lanes, travelling, strict=True):
+                arrived = _shift(grads, direction, walk.axes)
+                onward = _shift(tile, direction, walk.axes)
+                row_grads, here = visit_back(walk, rows, tile[0], row_final, tile[1], row_grads)
+                sent.append((onward, jax.tree.map(jnp.add, arrived, here)))
+            return row_grads, sent
+
+        travelling = []
+        for _, start, width in lanes:
+            tile = take((columns, column_final), start, width)
+            travelling.append((tile, jax.tree.map(jnp.zeros_like, differentiable(tile[0]))))
+        row_grads, travelling = lax.fori_loop(
+            0, lax.axis_size(walk.axes), hop, (row_grads, travelling)
+        )
+        for (direction, start, _), (_, grads) in zip(lanes, travelling, strict=True):
+            column_grads = put(column_grads, _shift(grads, direction, walk.axes), start)
+        return row_grads, column_grads
+
+    begin = jax.tree.map(jnp.zeros_like, (differentiable(rows), differentiable(columns)))
+    return _fold_trips(length(columns), walk.column_tile, trip, begin)
