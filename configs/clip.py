@@ -35,6 +35,8 @@ def get_config(arg: str = "b32") -> ConfigDict:
         "name": "contrastive",
         "architecture": architecture,
         "loss": "softmax",
+        # Chosen by size: all pairs at once, texts gathered, or texts around a ring of devices.
+        "pairs": {"implementation": "auto", "duplicates": "negative"},
         "dtype": "bfloat16",
         "scan": True,
         "remat": "none" if arg in ("b32", "b16") else "dots_no_batch",

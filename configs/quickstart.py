@@ -20,7 +20,7 @@ def get_config(arg: str = "softmax") -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.batch_size = 256
-    config.total_steps = 900
+    config.total_steps = 700
 
     config.task = {
         "name": "contrastive",
@@ -28,6 +28,9 @@ def get_config(arg: str = "softmax") -> ConfigDict:
         "overrides": {
             "image": {
                 "image_size": 48,
+                # Convolutions before the transformer: with ten thousand pictures, their locality
+                # is worth half as much accuracy again on unseen concepts.
+                "stem": "conv",
                 "width": 128,
                 "depth": 4,
                 "num_heads": 4,
@@ -38,6 +41,7 @@ def get_config(arg: str = "softmax") -> ConfigDict:
             "text": {"depth": 1, "context_length": 24},
         },
         "loss": loss,
+        "pairs": {"implementation": "auto", "duplicates": "negative"},
         # float32: CPUs have no fast bfloat16.
         "dtype": "float32",
         # Unrolled: four layers compile fast enough, and run faster on a CPU.

@@ -34,6 +34,8 @@ def get_config(arg: str = "b16") -> ConfigDict:
         "name": "contrastive",
         "architecture": architecture,
         "loss": "sigmoid",
+        # Chosen by size: all pairs at once, texts gathered, or texts around a ring of devices.
+        "pairs": {"implementation": "auto", "duplicates": "negative"},
         "dtype": "bfloat16",
         "scan": True,
         "remat": "none" if arg == "b16" else "dots_no_batch",

@@ -13,7 +13,7 @@ How the pairs are computed, and what equal texts count as, is `bigclip.losses.pa
 import jax
 import jax.numpy as jnp
 
-from bigclip.losses.pairs import PRECISIONS, PairOptions, reduce_pairs
+from bigclip.losses.pairs import DEFAULT_PAIRS, PRECISIONS, PairOptions, reduce_pairs
 from bigclip.losses.reductions import COLUMN, ROW, Reduction
 from bigclip.losses.tiles import Side
 
@@ -80,7 +80,7 @@ def softmax_loss(
     text_emb: jax.Array,
     logit_scale: jax.Array,
     *,
-    pairs: PairOptions = PairOptions(),
+    pairs: PairOptions = DEFAULT_PAIRS,
     caption_id: jax.Array | None = None,
 ) -> tuple[jax.Array, Metrics]:
     """Symmetric cross-entropy of CLIP, also called InfoNCE.
@@ -146,7 +146,7 @@ def sigmoid_loss(
     logit_scale: jax.Array,
     logit_bias: jax.Array,
     *,
-    pairs: PairOptions = PairOptions(),
+    pairs: PairOptions = DEFAULT_PAIRS,
     caption_id: jax.Array | None = None,
 ) -> tuple[jax.Array, Metrics]:
     """Binary cross-entropy over all pairs of SigLIP.

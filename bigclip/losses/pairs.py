@@ -84,6 +84,9 @@ class PairOptions:
                 raise ConfigError(f"{where}.{key} must be a positive integer, not {size!r}")
 
 
+DEFAULT_PAIRS = PairOptions()
+
+
 def pair_flops(batch_size: int, dim: int) -> int:
     """Floating-point operations of the products of a loss and its gradient: 4 x 2 B^2 D.
 
@@ -169,7 +172,7 @@ def reduce_pairs(
     columns: Side,
     reductions: Mapping[str, Reduction],
     *,
-    options: PairOptions = PairOptions(),
+    options: PairOptions = DEFAULT_PAIRS,
 ) -> dict[str, jax.Array]:
     """Reduce terms of all pairs.
 

@@ -41,10 +41,23 @@ RIGHT, LEFT = 1, -1
 
 
 def _shift(tree: Any, direction: int, axes: tuple[str, ...]) -> Any:
-    """Send to the next device of the ring, and receive from the one before."""
+    """Send to the next device of the ring, and receive from the one before.
+
+    Vectors travel together: a message of a few KiB costs the time of its start, not of its length.
+    """
     size = lax.axis_size(axes)
     pairs = [(i, (i + direction) % size) for i in range(size)]
-    return jax.tree.map(lambda x: lax.ppermute(x, axes, pairs), tree)
+    leaves, treedef = jax.tree.flatten(tree)
+    vectors = [i for i, x in enumerate(leaves) if x.ndim == 1]
+    if vectors:
+        bits = [lax.bitcast_convert_type(leaves[i], jnp.int32) for i in vectors]
+        received = lax.ppermute(jnp.stack(bits), axes, pairs)
+        for i, x in zip(vectors, received, strict=True):
+            leaves[i] = lax.bitcast_convert_type(x, leaves[i].dtype)
+    for i, x in enumerate(leaves):
+        if i not in vectors:
+            leaves[i] = lax.ppermute(x, axes, pairs)
+    return treedef.unflatten(leaves)
 
 
 def _fold_trips(total: int, size: int, trip: Callable[[Any, Any], Any], carry: Any) -> Any:
@@ -88,8 +101,7 @@ def forward(walk: Walk, rows: Side, columns: Side) -> tuple[Statistics, Statisti
             row_statistics, travelling = carry
             sent = []
             for (direction, _, _), (tile, found) in zip(lanes, travelling, strict=True):
-                arrived = _shift(found, direction, walk.axes)
-                onward = _shift(tile, direction, walk.axes)
+                arrived, onward = _shift((found, tile), direction, walk.axes)
                 row_statistics, here = visit(walk, rows, tile, row_statistics)
                 sent.append((onward, walk.merge(COLUMN, arrived, here)))
             return row_statistics, sent
@@ -121,8 +133,7 @@ def backward(
             row_grads, travelling = carry
             sent = []
             for (direction, _, _), (tile, grads) in zip(lanes, travelling, strict=True):
-                arrived = _shift(grads, direction, walk.axes)
-                onward = _shift(tile, direction, walk.axes)
+                arrived, onward = _shift((grads, tile), direction, walk.axes)
                 row_grads, here = visit_back(walk, rows, tile[0], row_final, tile[1], row_grads)
                 sent.append((onward, jax.tree.map(jnp.add, arrived, here)))
             return row_grads, sent

@@ -5,6 +5,7 @@ import pytest
 
 from bigclip.config import ConfigError
 from bigclip.tasks import make_task
+from bigclip.tasks.captions import caption_id
 from bigclip.tasks.contrastive import normalise, normalise_pixels
 
 PIXELS = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
@@ -83,6 +84,33 @@ def test_score_is_the_objectives_logit():
     np.testing.assert_allclose(np.diag(scores).mean(), metrics["positive_logit"], rtol=1e-5)
 
 
+def test_equal_captions_get_equal_numbers():
+    rng = np.random.default_rng()
+    tokens = rng.integers(0, 50_000, (4096, 16), np.int32)
+    tokens[7], tokens[8] = tokens[3], tokens[3]
+    tokens[8, 5] += 1  # nearly the same
+    tokens[9] = tokens[3][::-1]  # the same words in another order
+    ids = np.asarray(caption_id(jnp.asarray(tokens)))
+    assert (ids[7] == ids[3]).all()
+    # 4,096 captions of which two are equal; a collision of others has a chance of 2^-39.
+    assert len(np.unique(ids, axis=0)) == 4095
+
+
+def test_equal_captions_are_no_negatives_if_one_says_so():
+    task = make_task(block(pairs={"duplicates": "mask"}), **PIXELS)
+    params = jax.jit(task.init)(jax.random.key(0))
+    rng = np.random.default_rng(0)
+    examples = {
+        "image": rng.integers(0, 256, (2, 24, 24, 3), np.uint8),
+        "text": np.tile(rng.integers(1, 99, (1, 11), np.int32), (2, 1)),
+    }
+    outputs = task.forward(params, examples, jax.random.split(jax.random.key(1), 2))
+    # Two pictures of one caption: nothing is left to tell apart.
+    assert float(task.objective(params, outputs, 0.0)[0]) == pytest.approx(0, abs=1e-6)
+    plain = make_task(block(), **PIXELS)
+    assert float(plain.objective(params, outputs, 0.0)[0]) >= np.log(2) - 1e-6
+
+
 def test_rebuilt_from_its_manifest():
     task = make_task(block(loss="sigmoid", overrides={"image": {"depth": 2}}), **PIXELS)
     again = make_task(task.manifest, **PIXELS)
@@ -98,6 +126,8 @@ def test_rebuilt_from_its_manifest():
         ({"loss": "sigmoidal"}, "Did you mean 'sigmoid'"),
         ({"init_logit_bias": -10.0}, "the softmax loss has no bias"),
         ({"init_logit_scale": 200.0}, "at most max_logit_scale"),
+        ({"pairs": {"implementation": "rong"}}, "config.task.pairs.implementation"),
+        ({"pairs": {"tiles": 3}}, "unknown key 'tiles' in config.task.pairs"),
         ({"dtype": "float16"}, "config.task.dtype"),
         ({"remat": "everything"}, "none"),
     ],

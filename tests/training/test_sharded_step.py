@@ -1,4 +1,5 @@
-"""The loss and its gradient do not depend on the mesh or on micro-batches."""
+"""The loss and its gradient depend neither on the mesh, nor on micro-batches, nor on the way that
+the pairs are computed."""
 
 import functools
 
@@ -25,13 +26,20 @@ MESHES = {
 
 
 @functools.cache
-def task(loss):
+def task(loss, implementation="auto"):
     return make_task(
         {
             "name": "contrastive",
             "architecture": "tiny-clip" if loss == "softmax" else "tiny-siglip",
             "loss": loss,
             "dtype": "float32",
+            # Uneven tiles; the batch holds equal captions, which are left out of the negatives.
+            "pairs": {
+                "implementation": implementation,
+                "row_tile": 3,
+                "column_tile": 1,
+                "duplicates": "mask",
+            },
             # What is dropped is drawn per example, so it must not depend on the layout either.
             "overrides": {"image": {"patch_dropout": 0.3}},
         },
@@ -45,18 +53,20 @@ def inputs(loss):
     rng = np.random.default_rng(0)
     arch = task(loss).manifest["architecture"]
     size, text = arch["image"]["image_size"], arch["text"]
+    tokens = rng.integers(1, text["vocab_size"], (BATCH_SIZE, text["context_length"]), np.int32)
+    tokens[9] = tokens[2]
     return {
         "image": rng.integers(0, 256, (BATCH_SIZE, size, size, 3), np.uint8),
-        "text": rng.integers(1, text["vocab_size"], (BATCH_SIZE, text["context_length"]), np.int32),
+        "text": tokens,
     }
 
 
 @functools.cache
-def value_and_gradient(loss, mesh_name, micro_batch_size):
+def value_and_gradient(loss, mesh_name, micro_batch_size, implementation="auto"):
     sizes = MESHES[mesh_name]
     num_devices = int(np.prod(list(sizes.values()))) if sizes else 1
     mesh = make_mesh(**sizes, devices=jax.devices()[:num_devices])
-    one = task(loss)
+    one = task(loss, implementation)
     params = jax.jit(one.init)(jax.random.key(1))
     params = jax.device_put(params, shard_params(params, one.rules, mesh))
     examples = jax.device_put(inputs(loss), batch_sharding(mesh))
@@ -73,16 +83,21 @@ def value_and_gradient(loss, mesh_name, micro_batch_size):
 
 
 @pytest.mark.parametrize(
-    ("mesh_name", "micro_batch_size"),
+    ("mesh_name", "micro_batch_size", "implementation"),
     [
-        *((name, None) for name in list(MESHES)[1:]),
-        *((name, 8) for name in ("1", "8 data", "2 x 2 x 2", "replica 2 x data 2 x fsdp 2")),
+        *((name, None, "auto") for name in list(MESHES)[1:]),
+        ("1", 8, "auto"),
+        ("2 data", None, "gather"),
+        ("8 data", 8, "ring"),
+        ("2 x 2 x 2", 8, "ring"),
+        ("replica 2 x data 2 x fsdp 2", 8, "gather"),
+        ("replica 2 x data 2 x fsdp 2", None, "ring"),
     ],
 )
 @pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
-def test_equals_one_device(loss, mesh_name, micro_batch_size):
+def test_equals_one_device(loss, mesh_name, micro_batch_size, implementation):
     expected, expected_gradient = value_and_gradient(loss, "1", None)
-    value, gradient = value_and_gradient(loss, mesh_name, micro_batch_size)
+    value, gradient = value_and_gradient(loss, mesh_name, micro_batch_size, implementation)
     np.testing.assert_allclose(value, expected, rtol=1e-5)
     largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected_gradient))
     for (path, wanted), got in zip(
