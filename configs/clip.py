@@ -39,7 +39,7 @@ def get_config(arg: str = "b32") -> ConfigDict:
         "pairs": {"implementation": "auto", "duplicates": "negative"},
         "dtype": "bfloat16",
         "scan": True,
-        "remat": "none" if arg in ("b32", "b16") else "dots_no_batch",
+        "remat": "dots_no_batch",
     }
     config.preprocess = {"size": size, "resize": "crop"}
     config.tokenizer = {"kind": "clip_bpe", "context_length": 77}
