@@ -4,11 +4,20 @@ Any value of the configuration can be changed on the command line:
 `--config.batch_size=512 --config.optimizer.learning_rate=3e-4`; `--config file.py:arg` passes an
 argument to the file's `get_config`. The same command resumes a run that was stopped. Exit code 42
 means "restart me": the run was asked to stop (SIGTERM), has saved, and goes on when started again.
+
+On several hosts, start the same command on each: on Slurm, GKE and TPU slices the processes find
+each other; elsewhere add `--coordinator_address=HOST:PORT --num_processes=N --process_id=I`. The
+workdir is one that all hosts share. SIGTERM to one process stops all at the same step, with 42. If
+one dies, the others end by themselves, with 42 or by SIGABRT, within `--heartbeat_timeout_seconds`;
+start all again, in whatever number.
 """
 
+import hashlib
+import json
 import shlex
 import sys
 import time
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +31,7 @@ from rich import print as rich_print
 from bigclip import checkpoints
 from bigclip.config import ConfigError, call
 from bigclip.evals.suites import check_suites
-from bigclip.parallel import agree, batch_sharding, is_main, processes, replicated
+from bigclip.parallel import agree, batch_sharding, host_rows, is_main, processes, replicated
 from bigclip.training.experiment import Experiment, experiment, run_manifest
 from bigclip.training.groups import group_table
 from bigclip.training.progress import ProgressLine, duration
@@ -65,6 +74,23 @@ def _begin(parts: Experiment, workdir: Workdir) -> tuple[TrainState, TrainState]
     return state, layout
 
 
+def _prepare(config: Mapping[str, Any], workdir: str) -> tuple[Experiment, Workdir]:
+    """Read the configuration and open the folder, on all processes or on none."""
+
+    def prepare() -> tuple[Experiment, Workdir]:
+        parts = call(experiment, config, "")
+        check_suites(parts.config["evals"])
+        return parts, Workdir.open(workdir, parts.config)
+
+    parts, folder = processes.all_or_none(prepare)
+    told = json.dumps(run_manifest(parts, run_id="any"), sort_keys=True)
+    digest = hashlib.sha256(told.encode()).hexdigest()
+    processes.check_same(digest, "the configuration (or a version, or the tokenizer)")
+    processes.all_or_none(folder.check_shared)
+    processes.check_same(str(checkpoints.steps(folder.path)), f"the checkpoints in {workdir}")
+    return parts, folder
+
+
 def _average(steps: list[dict[str, jax.Array]]) -> dict[str, float]:
     """Mean over steps of their metrics, fetched from the devices in one go."""
     fetched = jax.device_get(steps)
@@ -97,9 +123,7 @@ def train(config: Mapping[str, Any], workdir: str) -> str:
             the workdir.
         FloatingPointError: if the loss is no longer finite.
     """
-    parts = call(experiment, config, "")
-    check_suites(parts.config["evals"])
-    folder = Workdir.open(workdir, parts.config)
+    parts, folder = _prepare(config, workdir)
     manifest = run_manifest(parts, folder.run_id)
     total, every = parts.total_steps, parts.config["log"]["every_steps"]
     saving = dict(parts.config["checkpoints"])
@@ -126,6 +150,7 @@ def train(config: Mapping[str, Any], workdir: str) -> str:
             out_shardings=(layout, replicated(parts.mesh)),
         )
         on_batch = batch_sharding(parts.mesh)
+        rows = host_rows(parts.mesh)
         batches = parts.open_batches(first)
         writer = MetricWriter(folder.path, first_step=first)
         progress = ProgressLine(total_steps=total, first_step=first)
@@ -147,7 +172,9 @@ def train(config: Mapping[str, Any], workdir: str) -> str:
                 meter.waited(time.perf_counter() - since)
                 num_bad += int(batch["bad"].sum())
                 examples = {
-                    name: jax.make_array_from_process_local_data(on_batch, array)
+                    name: jax.make_array_from_process_local_data(
+                        on_batch, array, (parts.batch_size, *array.shape[1:])
+                    )
                     for name, array in batch.items()
                     if name not in _HOST_ONLY
                 }
@@ -171,7 +198,8 @@ def train(config: Mapping[str, Any], workdir: str) -> str:
                     _stop_if_not_finite(averages, step, batch["record"])
                     rate = parts.learning_rate * float(parts.schedule(step - 1))
                     seen = step * parts.batch_size
-                    more = {"learning_rate": rate, "examples_seen": seen, "bad_records": num_bad}
+                    bad = processes.add_up(num_bad) * rows.count / jax.process_count()
+                    more = {"learning_rate": rate, "examples_seen": seen, "bad_records": bad}
                     writer.write(step, {**averages, **speed, **memory(), **more})
                     progress.update(
                         step,
@@ -251,13 +279,20 @@ def main(argv: list[str]) -> None:
         coordinator_address=values.coordinator_address,
         num_processes=values.num_processes,
         process_id=values.process_id,
+        heartbeat_timeout_seconds=values.heartbeat_timeout_seconds,
     )
     start = time.perf_counter()
     try:
         status = train(values.config, values.workdir)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        processes.leave(2)
+    except Exception as error:
+        if jax.process_count() == 1:
+            raise
+        traceback.print_exc()
+        # Nothing is wrong with a process that has lost another: the run can go on.
+        processes.leave(RESTART_EXIT_CODE if processes.has_lost_peer(error) else 1)
     if is_main():
         print(f"{status} after {duration(time.perf_counter() - start)}: {values.workdir}")
     sys.exit(RESTART_EXIT_CODE if status == "stopped" else 0)
@@ -269,5 +304,6 @@ if __name__ == "__main__":
     flags.DEFINE_string("coordinator_address", None, "host:port of process 0, if not detected")
     flags.DEFINE_integer("num_processes", None, "number of processes, if not detected")
     flags.DEFINE_integer("process_id", None, "this process's number, if not detected")
+    flags.DEFINE_float("heartbeat_timeout_seconds", 100, "silence that means death")
     flags.mark_flags_as_required(["config", "workdir"])
     app.run(main, flags_parser=parse_flags)

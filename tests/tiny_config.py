@@ -1,13 +1,15 @@
 """A run of seconds: tiny towers on pictures that a test has made."""
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 
 
 def get_config(arg: str) -> ConfigDict:
     """`arg`: the shards, a glob."""
     config = ConfigDict()
     config.batch_size = 8
+    config.micro_batch_size = config_dict.placeholder(int)
     config.total_steps = 12
+    config.mesh = {"data": -1, "fsdp": 1, "tensor": 1}
     config.task = {
         "name": "contrastive",
         "architecture": "tiny-clip",

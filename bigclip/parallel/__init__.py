@@ -10,15 +10,19 @@ from bigclip.parallel.mesh import (
     replicated,
 )
 from bigclip.parallel.processes import agree, is_main, start
+from bigclip.parallel.rows import HostRows, assign_rows, host_rows
 from bigclip.parallel.rules import Rules, match_patterns, path_name, shard_params
 
 __all__ = [
     "AXES",
     "BATCH_AXES",
+    "HostRows",
     "Rules",
     "agree",
+    "assign_rows",
     "batch_sharding",
     "check_batch",
+    "host_rows",
     "is_main",
     "make_mesh",
     "match_patterns",

@@ -1,5 +1,6 @@
 """Stop between two steps when the scheduler asks for it, on all processes at the same step."""
 
+import os
 import signal
 from types import FrameType
 from typing import Any
@@ -18,7 +19,7 @@ class StopSignal:
 
     A second signal acts at once. With several processes the signal may reach one of them only;
     then JAX's own service, which `jax.distributed.initialize` started, listens for SIGTERM and
-    lets all processes agree on a step.
+    lets all processes agree on a step. Ctrl-C is passed on to it.
     """
 
     def __init__(self) -> None:
@@ -29,6 +30,8 @@ class StopSignal:
         if jax.process_count() == 1:
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._previous[number] = signal.signal(number, self._receive)
+        else:
+            self._previous[signal.SIGINT] = signal.signal(signal.SIGINT, self._pass_on)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -38,6 +41,10 @@ class StopSignal:
     def _receive(self, _signal: int, _frame: FrameType | None) -> None:
         self._received = True
         self.__exit__()
+
+    def _pass_on(self, _signal: int, _frame: FrameType | None) -> None:
+        self.__exit__()
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def should_stop(self, step: int) -> bool:
         """Whether to save and leave after this step. Call it at every step, on all processes."""

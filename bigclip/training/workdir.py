@@ -25,6 +25,7 @@ from bigclip.parallel import is_main
 # shapes its numbers.
 _FREE = ("mesh", "checkpoints", "log", "evals", "micro_batch_size")
 _FREE_DATA = ("num_threads", "num_workers", "max_bad_fraction")
+_VISIBLE_SECONDS = 90.0
 
 
 def _shaping(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,6 +93,22 @@ class Workdir:
             path.mkdir(parents=True, exist_ok=True)
             write_json(path / "config.json", config)
         return cls(path, run)
+
+    def check_shared(self) -> None:
+        """Check that this process sees what process 0 has written.
+
+        Raises:
+            ConfigError: if it does not, after a time that the caches of network file systems need.
+        """
+        deadline = time.monotonic() + _VISIBLE_SECONDS
+        while not (self.path / "config.json").exists():
+            if time.monotonic() > deadline:
+                raise ConfigError(
+                    f"{self.path}: process {jax.process_index()} does not see there what process "
+                    "0 has written. --workdir must be a folder that all hosts share (a bucket, a "
+                    "network file system), under the same name."
+                )
+            time.sleep(0.5)
 
     @property
     def run_id(self) -> str:

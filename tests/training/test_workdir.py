@@ -28,6 +28,16 @@ def test_a_new_run_and_its_resumption_share_an_id(tmp_path):
     assert (run["status"], run["step"]) == ("complete", 5)
 
 
+def test_a_folder_that_is_not_shared(tmp_path, monkeypatch):
+    run = Workdir.open(tmp_path, CONFIG)
+    run.check_shared()
+    # As on another host, which has a folder of the same name on a disk of its own.
+    (tmp_path / "config.json").unlink()
+    monkeypatch.setattr("bigclip.training.workdir._VISIBLE_SECONDS", 0.0)
+    with pytest.raises(ConfigError, match="a folder that all hosts share"):
+        run.check_shared()
+
+
 def test_another_runs_checkpoints_are_refused(tmp_path):
     Workdir.open(tmp_path, CONFIG)
     with_checkpoint(tmp_path)
