@@ -9,14 +9,18 @@ export JAX_PLATFORMS ?= cpu
 # XLA takes fresh buffers from malloc at every step; with huge pages a CPU step costs a fifth less.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: demo test test-peers lint format benchmark clean
+.PHONY: demo test test-slow test-peers lint format benchmark clean
 
 demo: .venv/run.done
 	$(BIN)/python -m launch.local --config configs/quickstart.py --workdir $(DEMO)
 	@echo "The page: $(DEMO)/report.html"
 
 test: lint
-	$(BIN)/python -m pytest -n auto -m "not peers"
+	$(BIN)/python -m pytest -n auto -m "not peers and not slow"
+
+# Whole pods by the TPU compiler, longer chains of processes: minutes each.
+test-slow: .venv/test.done
+	$(BIN)/python -m pytest -m "slow and not peers"
 
 # Needs torch: the pinned version of the `peers` extra.
 test-peers: .venv/peers.done

@@ -23,9 +23,11 @@ FLOORS = {
     "interop": 4,
     "api": 4,
     "reports": 4,
+    "planning": 4,
     "train": 5,
     "evaluate": 5,
     "report": 5,
+    "plan": 5,
 }
 # Rooms of one floor that may know each other, and in which direction.
 ALLOWED_BESIDE = {

@@ -3,25 +3,22 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import optax
 from jax.sharding import Mesh
 
 from bigclip import checkpoints
-from bigclip.config import ConfigError, call, check, plain, resolve
+from bigclip.config import ConfigError, plain, resolve
 from bigclip.data.batches import open_batches
 from bigclip.data.preprocess import Preprocess
 from bigclip.data.sources import open_source
 from bigclip.data.tokenizer import Tokenizer
-from bigclip.parallel import check_batch, make_mesh
-from bigclip.tasks import Task, make_task
-from bigclip.training.durations import in_steps
+from bigclip.parallel import host_rows
+from bigclip.tasks import Task
 from bigclip.training.groups import Group
 from bigclip.training.optimizer import make_optimizer
-from bigclip.training.options import checkpoint_options, data_options, log_options
+from bigclip.training.outline import TREE_KEYS, UNIT_KEYS, learning_rule, outline
 from bigclip.training.schedules import Schedule, make_schedule
-from bigclip.training.tokenizers import read_tokenizer
 
 
 class Experiment(NamedTuple):
@@ -122,20 +119,20 @@ def experiment(
     Raises:
         ConfigError: for whatever would stop the run later; names the key and the mend.
     """
-    optimizer, schedule = dict(optimizer.items()), dict((schedule or {}).items())
-    unit_keys, tree_keys = ("total_steps", "batch_size", "epoch_examples"), ("params", "schedule")
-    data = call(data_options, plain(data), "data")
-    make_tokenizer = read_tokenizer(tokenizer)
-    check(make_optimizer, optimizer, "optimizer", given=tree_keys)
-    check(make_schedule, schedule, "schedule", given=unit_keys)
-    check(make_mesh, mesh or {}, "mesh", given=("devices",))
-    log = call(log_options, log or {}, "log")
-    saving = call(checkpoint_options, checkpoints or {}, "checkpoints")
-
-    prepare = call(Preprocess, preprocess, "preprocess")
-    built = make_task(task, mean=prepare.mean, std=prepare.std)
-    where = call(make_mesh, mesh or {}, "mesh")
-    check_batch(where, batch_size, micro_batch_size)
+    parts = outline(
+        task=task,
+        data=data,
+        preprocess=preprocess,
+        tokenizer=tokenizer,
+        optimizer=optimizer,
+        batch_size=batch_size,
+        micro_batch_size=micro_batch_size,
+        schedule=schedule,
+        mesh=mesh,
+        checkpoints=checkpoints,
+        log=log,
+    )
+    data, prepare, where = parts.data, parts.preprocess, parts.mesh
 
     source = open_source(**data["source"])
     if len(source) < batch_size:
@@ -143,22 +140,17 @@ def experiment(
             f"config.data.source holds {len(source)} records, fewer than config.batch_size = "
             f"{batch_size}: a contrastive batch must not repeat a record. Lower batch_size."
         )
-    words = make_tokenizer(source)
-    _check_sizes(built, prepare, words)
-    length = in_steps(
-        "total",
-        steps=total_steps,
-        examples=total_examples,
-        epochs=total_epochs,
-        batch_size=batch_size,
+    words = parts.make_tokenizer(source)
+    _check_sizes(parts.task, prepare, words)
+    rule = learning_rule(
+        parts,
+        total_steps=total_steps,
+        total_examples=total_examples,
+        total_epochs=total_epochs,
         epoch_examples=len(source),
     )
-    if not length:
-        raise ConfigError("config: give one of total_steps, total_examples or total_epochs.")
-    unit = {"total_steps": length, "batch_size": batch_size, "epoch_examples": len(source)}
-    factor = make_schedule(**schedule, **unit)
-    shapes = jax.eval_shape(built.init, jax.random.key(0))
-    rule, groups = make_optimizer(shapes, factor, **plain(optimizer))
+
+    rows = host_rows(where)
 
     def batches(start_batch: int) -> Iterator[dict[str, np.ndarray]]:
         return open_batches(
@@ -167,45 +159,45 @@ def experiment(
             tokenizer=words,
             batch_size=batch_size,
             seed=seed,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            process_index=rows.index,
+            process_count=rows.count,
             start_batch=start_batch,
             **{key: value for key, value in data.items() if key != "source"},
         )
 
     config = plain(
         {
-            "task": built.manifest,
+            "task": parts.task.manifest,
             "data": data,
             "preprocess": prepare.to_dict(),
             "tokenizer": dict(tokenizer.items()),
-            "optimizer": resolve(make_optimizer, optimizer, given=tree_keys),
-            "schedule": resolve(make_schedule, schedule, given=unit_keys),
+            "optimizer": resolve(make_optimizer, parts.optimizer, given=TREE_KEYS),
+            "schedule": resolve(make_schedule, parts.schedule, given=UNIT_KEYS),
             "batch_size": batch_size,
             "micro_batch_size": micro_batch_size,
-            "total_steps": length,
+            "total_steps": rule.total_steps,
             "ema_decay": ema_decay,
             "seed": seed,
             "mesh": {axis: where.shape[axis] for axis in where.axis_names},
-            "checkpoints": saving,
-            "log": log,
+            "checkpoints": parts.checkpoints,
+            "log": parts.log,
             "evals": evals or {},
             "init_from": init_from,
         }
     )
     return Experiment(
         config=config,
-        task=built,
+        task=parts.task,
         mesh=where,
-        optimizer=rule,
-        groups=groups,
-        schedule=factor,
-        learning_rate=optimizer["learning_rate"],
+        optimizer=rule.optimizer,
+        groups=rule.groups,
+        schedule=rule.schedule,
+        learning_rate=parts.optimizer["learning_rate"],
         open_batches=batches,
-        total_steps=length,
+        total_steps=rule.total_steps,
         batch_size=batch_size,
         manifest={
-            "task": built.manifest,
+            "task": parts.task.manifest,
             "preprocess": prepare.to_dict(),
             "tokenizer": words.to_dict(),
             "config": config,

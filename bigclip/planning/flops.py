@@ -1,0 +1,144 @@
+"""Floating-point operations of a step: those the model asks for, and those the program does.
+
+Model FLOPs are analytic: the towers' products three times over (the backward pass is two forward
+passes), and the loss. They do not depend on how a step is computed, and are what model FLOPs
+utilisation divides by the peak. Hardware FLOPs are counted in the traced step, whose every matrix
+product is plain to see, with what rematerialisation, micro-batches, the tiles of the loss and the
+optimizer (Muon) compute again or besides.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.extend import core
+
+from bigclip import models
+from bigclip.tasks import Task
+
+# Forward, and the two products of the backward pass.
+PASSES = 3
+
+
+def pair_flops(batch_size: int, embed_dim: int, *, times: int = PASSES) -> int:
+    """FLOPs of the products of all pairs: the logits, and the gradients of either side.
+
+    Args:
+        batch_size: B.
+        embed_dim: D.
+        times: 3 for what any exact loss needs; 4 where the backward pass computes the logits
+            again instead of keeping them.
+    """
+    return times * 2 * batch_size**2 * embed_dim
+
+
+def _frozen(groups: Mapping[str, Any], branch: str) -> bool:
+    inside = [group.freeze for path, group in groups.items() if path.startswith(f"{branch}/")]
+    return bool(inside) and all(inside)
+
+
+def model_flops(task: Task, batch_size: int, groups: Mapping[str, Any]) -> dict[str, int]:
+    """Model FLOPs of a step, over all chips: {"image", "text", "loss"}.
+
+    A tower that is wholly frozen costs its forward pass alone.
+    """
+    arch = task.manifest["architecture"]
+    forward = {"image": models.image_flops(arch, drop=True), "text": models.text_flops(arch)}
+    found = {
+        tower: (1 if _frozen(groups, tower) else PASSES) * flops * batch_size
+        for tower, flops in forward.items()
+    }
+    return {**found, "loss": pair_flops(batch_size, arch["embed_dim"])}
+
+
+class Counted(NamedTuple):
+    """FLOPs of matrix products.
+
+    Attributes:
+        flops: as mathematics counts them.
+        bfloat16_flops: as a TPU's matrix unit does them: float32 factors are split into bfloat16
+            parts, six products for precision "highest" and three for "high".
+    """
+
+    flops: int
+    bfloat16_flops: int
+
+    def __mul__(self, times: int) -> "Counted":
+        """So many of them."""
+        return Counted(self.flops * times, self.bfloat16_flops * times)
+
+    def plus(self, other: "Counted") -> "Counted":
+        """Both."""
+        return Counted(self.flops + other.flops, self.bfloat16_flops + other.bfloat16_flops)
+
+
+_NONE = Counted(0, 0)
+
+
+def _with_passes(eqn: Any, flops: int) -> Counted:
+    precision = eqn.params.get("precision")
+    first = precision[0] if isinstance(precision, tuple) else precision
+    passes = {jax.lax.Precision.HIGHEST: 6, jax.lax.Precision.HIGH: 3}.get(first, 1)
+    wide = eqn.invars[0].aval.dtype == jnp.float32
+    return Counted(flops, flops * (passes if wide else 1))
+
+
+def _dot_flops(eqn: Any) -> Counted:
+    (contracting, _), _ = eqn.params["dimension_numbers"]
+    left = eqn.invars[0].aval.shape
+    depth = math.prod(left[axis] for axis in contracting)
+    return _with_passes(eqn, 2 * math.prod(eqn.outvars[0].aval.shape) * depth)
+
+
+def _conv_flops(eqn: Any) -> Counted:
+    kernel = eqn.invars[1].aval.shape
+    outputs = kernel[eqn.params["dimension_numbers"].rhs_spec[0]]
+    flops = 2 * math.prod(eqn.outvars[0].aval.shape) * math.prod(kernel) // outputs
+    return _with_passes(eqn, flops)
+
+
+def _inner(value: Any) -> list[Any]:
+    """Programs among an equation's parameters."""
+    if isinstance(value, core.ClosedJaxpr):
+        return [value.jaxpr]
+    if isinstance(value, core.Jaxpr):
+        return [value]
+    return []
+
+
+def traced_flops(jaxpr: Any) -> Counted:
+    """FLOPs of the matrix products and convolutions of a traced function, over all chips.
+
+    A scan counts as often as it runs, the body of a `shard_map` on every device, of a conditional
+    the dearest branch, and a `while` of unknown length once.
+    """
+    total = _NONE
+    for eqn in jaxpr.eqns:
+        total = total.plus(_equation_flops(eqn))
+    return total
+
+
+def _equation_flops(eqn: Any) -> Counted:
+    name, params = eqn.primitive.name, eqn.params
+    if name == "dot_general":
+        return _dot_flops(eqn)
+    if name == "conv_general_dilated":
+        return _conv_flops(eqn)
+    if name == "cond":
+        return max(traced_flops(branch.jaxpr) for branch in params["branches"])
+    times = 1
+    if name == "scan":
+        times = params["length"]
+    elif name == "shard_map":
+        mesh = params["mesh"]
+        axes = params.get("manual_axes", mesh.axis_names)
+        times = math.prod(mesh.shape[axis] for axis in axes)
+    # Calls of every kind (jit, checkpoint, custom rules, while) hold the program among their
+    # parameters; the rules of a custom derivative are plain functions, and so not counted.
+    total = _NONE
+    for value in params.values():
+        for inner in _inner(value):
+            total = total.plus(traced_flops(inner))
+    return total * times
