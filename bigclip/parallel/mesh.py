@@ -62,10 +62,13 @@ def make_mesh(
                 f"slices: set it to {len(slices)}, so that only gradients cross the slow network."
             )
         array = mesh_utils.create_hybrid_device_mesh(
-            (1, *shape[1:]), (shape[0], 1, 1, 1), devices=devices
+            (1, *shape[1:]), (shape[0], 1, 1, 1), devices=devices, allow_split_physical_axes=True
         )
     elif devices[0].platform == "tpu":
-        array = mesh_utils.create_device_mesh(shape, devices=devices)
+        # A named axis may be a part of a physical one: 4 of the 16 chips in a row of a v5e pod.
+        array = mesh_utils.create_device_mesh(
+            shape, devices=devices, allow_split_physical_axes=True
+        )
     else:
         array = np.asarray(devices).reshape(shape)
     return Mesh(array, AXES, axis_types=(AxisType.Auto,) * len(AXES))

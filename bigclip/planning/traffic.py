@@ -19,6 +19,7 @@ _KINDS = (
     "collective-broadcast",
 )
 _MEGASCALE = re.compile(r'_xla_megascale_transfer_type="(\w+)"')
+_ONE_TO_ONE = re.compile(r"\d+->\d+")
 _OPERATION = re.compile(r'op_name="([^"]*)"')
 _WRAPPERS = ("while", "body", "closed_call", "checkpoint", "rematted_computation")
 _CHANNEL = re.compile(r"channel_id=(\d+)")
@@ -159,7 +160,14 @@ def _between_slices(one: Execution, network: Network) -> Collective:
     operand = operand_bytes(
         one.instruction._replace(operands=(data.name,) if data else ()), one.computation
     )
-    moved = sent(kind, operand, network.num_slices)
+    if kind == "one-to-one":
+        # Few chips send, and all others wait for them.
+        pairs = len(_ONE_TO_ONE.findall(one.instruction.rest))
+        moved = operand * pairs / (len(network.coords) * network.num_slices)
+        seconds = operand / network.dcn_bytes_per_second
+    else:
+        moved = sent(kind, operand, network.num_slices)
+        seconds = moved / network.dcn_bytes_per_second
     return Collective(
         kind=f"dcn-{kind}",
         times=one.times,
@@ -167,7 +175,7 @@ def _between_slices(one: Execution, network: Network) -> Collective:
         group_size=network.num_slices,
         is_async=True,  # the host moves it, between a send and its send-done
         in_loop=bool(one.loops),
-        seconds=moved / network.dcn_bytes_per_second,
+        seconds=seconds,
         of=_operation(one.instruction.rest),
     )
 
