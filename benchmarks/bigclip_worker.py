@@ -8,12 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from benchmarks.bigclip_step import make_step, parts_of, parts_without_data, place
 from benchmarks.workers import serve
 from bigclip.config import call
-from bigclip.parallel import batch_sharding, replicated
 from bigclip.training.experiment import experiment
-from bigclip.training.state import TrainState, new_state, shard_state
-from bigclip.training.step import make_step
 
 _EMBED_BATCH = 256  # the last one is padded, so that only one shape is compiled
 
@@ -21,35 +19,27 @@ _EMBED_BATCH = 256  # the last one is padded, so that only one shape is compiled
 class Bigclip:
     """One run in this process's memory, without a workdir."""
 
-    def start(self, *, config: str) -> dict[str, Any]:
-        """Build a run from the JSON file of a configuration."""
-        self._parts = parts = call(experiment, json.loads(pathlib.Path(config).read_text()), "")
-        rng = jax.random.key(parts.config["seed"])
-        ema = parts.config["ema_decay"] is not None
+    def start(self, *, config: str, data: bool = True) -> dict[str, Any]:
+        """Build a run.
 
-        def create(rng: jax.Array) -> TrainState:
-            return new_state(parts.task, parts.optimizer, rng, ema=ema)
-
-        init_rng = jax.random.fold_in(rng, 0)
-        layout = shard_state(jax.eval_shape(create, init_rng), parts.task, parts.mesh)
-        with jax.set_mesh(parts.mesh):
-            self._state = jax.jit(create, out_shardings=layout)(init_rng)
-        self._step = jax.jit(
-            make_step(
-                parts.task,
-                parts.optimizer,
-                parts.groups,
-                rng=jax.random.fold_in(rng, 1),
-                total_steps=parts.total_steps,
-                micro_batch_size=parts.config["micro_batch_size"],
-                ema_decay=parts.config["ema_decay"],
-            ),
-            donate_argnums=0,
-            out_shardings=(layout, replicated(parts.mesh)),
-        )
-        self._batches = None
-        self._embed_images = jax.jit(parts.task.embed_images)
-        self._embed_texts = jax.jit(parts.task.embed_texts)
+        Args:
+            config: JSON file of a configuration.
+            data: whether to open its data; else `steps` must be given batches.
+        """
+        settings = json.loads(pathlib.Path(config).read_text())
+        self._batches, self._open_batches = None, None
+        if data:
+            run = call(experiment, settings, "")
+            self._open_batches = run.open_batches
+            self._parts = parts_of(run)
+        else:
+            self._parts = parts_without_data(settings)
+        step = make_step(self._parts)
+        with jax.set_mesh(self._parts.mesh):
+            self._state = step.create()
+        self._step = step.update
+        self._embed_images = jax.jit(self._parts.task.embed_images)
+        self._embed_texts = jax.jit(self._parts.task.embed_texts)
         return {"num_params": sum(x.size for x in jax.tree.leaves(self._state.params))}
 
     def steps(self, *, count: int, batches: str | None = None) -> dict[str, Any]:
@@ -62,16 +52,12 @@ class Bigclip:
         """
         given = None if batches is None else _read_batches(batches)
         if given is None and self._batches is None:
-            self._batches = self._parts.open_batches(0)
-        sharding = batch_sharding(self._parts.mesh)
+            self._batches = self._open_batches(0)
         seconds, losses = [], []
         for number in range(count):
             start = time.perf_counter()
             batch = next(self._batches) if given is None else given[number % len(given)]
-            examples = {
-                name: jax.make_array_from_process_local_data(sharding, batch[name])
-                for name in ("image", "text")
-            }
+            examples = place(self._parts, batch)
             with jax.set_mesh(self._parts.mesh):
                 self._state, metrics = self._step(self._state, examples)
             losses.append(float(metrics["loss"]))

@@ -5,7 +5,6 @@ Nothing of bigclip is imported here; what both sides share comes in files.
 
 import io
 import math
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,38 +13,17 @@ import numpy as np
 import PIL.Image
 import torch
 
+from benchmarks.torch_side import load_torchvision, make_adamw, normalise
 from benchmarks.workers import num_cpus, serve
 
-_EMBED_BATCH = 256
+# Before open_clip, which imports torchvision.
+load_torchvision()
 
-
-def _import_open_clip() -> Any:
-    """Import open_clip, also beside a torchvision whose compiled part does not load.
-
-    PyPI's torchvision for Linux is built for CUDA. With a CPU torch its operators are not
-    registered, and its own import trips over them, though open_clip calls none. Their schemas are
-    enough.
-    """
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        boxes = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        library = torch.library.Library("torchvision", "DEF")
-        library.define(f"nms{boxes}")
-        library.define(f"qnms{boxes}")
-        _KEPT.append(library)
-    import open_clip
-
-    return open_clip
-
-
-_KEPT: list[Any] = []  # operators are gone when their library is
-open_clip = _import_open_clip()
-
+import open_clip  # noqa: E402
 from open_clip.transform import PreprocessCfg, image_transform_v2  # noqa: E402
 from open_clip_train.scheduler import cosine_lr  # noqa: E402
+
+_EMBED_BATCH = 256
 
 
 class Pairs(torch.utils.data.Dataset):
@@ -104,7 +82,7 @@ class OpenClip:
         torch.manual_seed(seed)
         self._model = open_clip.CLIP(**model, output_dict=True)
         self._loss = open_clip.ClipLoss()
-        self._optimizer = _make_optimizer(self._model, learning_rate)
+        self._optimizer = make_adamw(self._model, learning_rate)
         self._schedule = cosine_lr(self._optimizer, learning_rate, warmup_steps, total_steps)
         self._next_step = 0
         self._own = None
@@ -112,9 +90,7 @@ class OpenClip:
             dataset = Pairs(pairs, model["vision_cfg"]["image_size"])
             mean, std = dataset.mean, dataset.std
             self._own = _endless(dataset, batch_size, seed=seed, num_workers=num_threads)
-        self._mean, self._std = (
-            255 * torch.tensor(value).view(1, 3, 1, 1) for value in (mean, std)
-        )
+        self._mean, self._std = mean, std
         return {"num_params": sum(p.numel() for p in self._model.parameters())}
 
     def steps(self, *, count: int, batches: str | None = None) -> dict[str, Any]:
@@ -136,7 +112,10 @@ class OpenClip:
                 images, texts = next(self._own)
             else:
                 row = number % len(image)
-                images, texts = self._normalise(image[row]), torch.from_numpy(text[row])
+                images, texts = (
+                    normalise(image[row], self._mean, self._std),
+                    torch.from_numpy(text[row]),
+                )
                 start = time.perf_counter()
             losses.append(self._update(images, texts))
             seconds.append(time.perf_counter() - start)
@@ -149,7 +128,7 @@ class OpenClip:
             image, text = arrays["image"], torch.from_numpy(arrays["text"].astype(np.int64))
         with torch.no_grad():
             image_emb = [
-                self._model.encode_image(self._normalise(part), normalize=True)
+                self._model.encode_image(normalise(part, self._mean, self._std), normalize=True)
                 for part in np.split(image, range(_EMBED_BATCH, len(image), _EMBED_BATCH))
             ]
             text_emb = [
@@ -159,11 +138,6 @@ class OpenClip:
             outputs, image_emb=torch.cat(image_emb).numpy(), text_emb=torch.cat(text_emb).numpy()
         )
         return {}
-
-    def _normalise(self, image: np.ndarray) -> torch.Tensor:
-        """uint8 [b, H, W, 3] -> float32 [b, 3, H, W]."""
-        pixels = torch.from_numpy(image).permute(0, 3, 1, 2).contiguous().float()
-        return (pixels - self._mean) / self._std
 
     def _update(self, images: torch.Tensor, texts: torch.Tensor) -> float:
         """Do what `open_clip_train` does with a batch."""
@@ -176,21 +150,6 @@ class OpenClip:
             self._model.logit_scale.clamp_(0, math.log(100))
         self._next_step += 1
         return loss.item()
-
-
-def _make_optimizer(model: torch.nn.Module, learning_rate: float) -> torch.optim.Optimizer:
-    """AdamW with the defaults of `open_clip_train`: no decay of gains, biases and the scale."""
-
-    def decays(name: str, parameter: torch.Tensor) -> bool:
-        exempt = ("bn", "ln", "bias", "logit_scale")
-        return parameter.ndim >= 2 and not any(part in name for part in exempt)
-
-    named = list(model.named_parameters())
-    groups = [
-        {"params": [p for n, p in named if not decays(n, p)], "weight_decay": 0.0},
-        {"params": [p for n, p in named if decays(n, p)], "weight_decay": 0.2},
-    ]
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), eps=1e-6)
 
 
 def _endless(

@@ -18,7 +18,11 @@ _IDLE_CORES = 0.1  # what others may use in an idle machine
 _PACKAGES = {
     "bigclip": ("jax", "jaxlib", "flax", "optax", "numpy"),
     "open_clip": ("torch", "torchvision", "open_clip_torch", "numpy"),
+    "transformers": ("torch", "transformers", "numpy"),
+    # What its towers and optimizer import; it is itself a clone.
+    "big_vision": ("jax", "jaxlib", "flax", "optax", "einops", "ml_collections"),
 }
+_CLONE_FILE = "big_vision/trainers/proj/image_text/siglip.py"
 _LIST_VERSIONS = """
 import importlib.metadata, json, sys
 def version(name):
@@ -34,8 +38,12 @@ class PeerMissing(Exception):
     """A peer cannot be measured; says what to install."""
 
 
-def find_open_clip(python: str) -> dict[str, str]:
-    """Look for open_clip in an interpreter, without importing it.
+def find_packages(side: str, python: str) -> dict[str, str]:
+    """Look for a peer in an interpreter, without importing it.
+
+    Args:
+        side: "open_clip" or "transformers".
+        python: the interpreter.
 
     Returns:
         Versions of its packages.
@@ -44,23 +52,52 @@ def find_open_clip(python: str) -> dict[str, str]:
         PeerMissing: if the interpreter or one of the packages is not there.
     """
     try:
-        versions = package_versions("open_clip", python)
+        versions = package_versions(side, python)
     except (OSError, subprocess.CalledProcessError) as error:
         raise PeerMissing(
-            f"open_clip is not measured: --peers_python {python} does not run ({error})."
+            f"{side} is not measured: --peers_python {python} does not run ({error})."
         ) from error
     missing = [name for name, version in versions.items() if version is None]
     if not missing:
         return versions
     mend = []
-    if "torch" in missing:
+    in_extra = {"torch", "transformers"}
+    if in_extra & set(missing):
         mend.append("`pip install -e .[peers]`")
-    if set(missing) - {"torch"}:
+    if set(missing) - in_extra:
         mend.append("the lines under 'Installing open_clip' in benchmarks/README.md")
     raise PeerMissing(
-        f"open_clip is not measured: {python} has no {', '.join(missing)}. Install with "
+        f"{side} is not measured: {python} has no {', '.join(missing)}. Install with "
         f"{', then '.join(mend)}; or name an interpreter that has them with --peers_python PATH."
     )
+
+
+def find_big_vision(clone: str | None) -> dict[str, str]:
+    """Look for a clone of big_vision, and in this interpreter for what it imports.
+
+    Returns:
+        Versions of the packages that it runs on, and the clone's commit.
+
+    Raises:
+        PeerMissing: if there is none, or a package is not there.
+    """
+    if clone is None:
+        raise PeerMissing(
+            "big_vision is not measured: it is no package. Clone "
+            "https://github.com/google-research/big_vision and give --big_vision PATH."
+        )
+    if not (pathlib.Path(clone) / _CLONE_FILE).is_file():
+        raise PeerMissing(
+            f"big_vision is not measured: --big_vision {clone} holds no {_CLONE_FILE}."
+        )
+    versions = package_versions("big_vision")
+    missing = [name for name, version in versions.items() if version is None]
+    if missing:
+        raise PeerMissing(
+            f"big_vision is not measured: {sys.executable} has no {', '.join(missing)}. "
+            f"`pip install {' '.join(missing)}` (TensorFlow is not needed)."
+        )
+    return {"commit": _commit(clone), **versions}
 
 
 def package_versions(side: str, python: str = sys.executable) -> dict[str, str | None]:
@@ -137,11 +174,11 @@ def describe(env: dict[str, Any]) -> str:
     )
 
 
-def _commit() -> str | None:
+def _commit(folder: str = str(ROOT)) -> str | None:
     """Short name of the commit, with "+" if files differ from it."""
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(ROOT), *arguments]
+        command = ["git", "-C", folder, *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     try:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.open_clip_model import open_clip_model
-from benchmarks.peers import PeerMissing, find_open_clip
+from benchmarks.peers import PeerMissing, find_packages
 from benchmarks.workers import ROOT, Worker
 from bigclip.config import ConfigError, call, plain
 from bigclip.data.sources import open_source
@@ -61,7 +61,7 @@ def peers_of(options: argparse.Namespace) -> dict[str, dict[str, str]]:
     if options.only == "bigclip":
         return {}
     try:
-        return {"open_clip": find_open_clip(options.peers_python)}
+        return {"open_clip": find_packages("open_clip", options.peers_python)}
     except PeerMissing as missing:
         print(missing, file=sys.stderr)
         if options.only:

@@ -8,7 +8,7 @@ import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -31,12 +31,15 @@ class Worker:
     Requests are methods: `worker.steps(count=5)` asks the side for `steps` and waits.
     """
 
-    def __init__(self, module: str, *, python: str = sys.executable):
+    def __init__(
+        self, module: str, *, python: str = sys.executable, env: Mapping[str, str] | None = None
+    ):
         """Start the process, on the cores that this one may use (`taskset` limits them).
 
         Args:
             module: a module of this package that calls `serve`.
             python: the interpreter.
+            env: environment variables that are to be so, whatever this process has.
         """
         self.name = module
         # XLA counts the cores itself. On an accelerator, the peers would have to be, too.
@@ -44,7 +47,7 @@ class Worker:
         self._process = subprocess.Popen(
             [python, "-m", f"benchmarks.{module}"],
             cwd=ROOT,
-            env=defaults | os.environ,
+            env=defaults | os.environ | dict(env or {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -14,6 +14,7 @@ start all again, in whatever number.
 
 import hashlib
 import json
+import logging
 import shlex
 import sys
 import time
@@ -23,7 +24,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import app, flags, logging
+from absl import app, flags
+from absl import logging as absl_logging
 from clu import parameter_overview
 from ml_collections import config_flags
 from rich import print as rich_print
@@ -274,13 +276,15 @@ def main(argv: list[str]) -> None:
     del argv
     values = flags.FLAGS
     if not values["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)  # at INFO Orbax tells a page per save
+        absl_logging.set_verbosity(absl_logging.WARNING)  # at INFO Orbax tells a page per save
     processes.start(
         coordinator_address=values.coordinator_address,
         num_processes=values.num_processes,
         process_id=values.process_id,
         heartbeat_timeout_seconds=values.heartbeat_timeout_seconds,
     )
+    if is_main():
+        logging.getLogger("bigclip").setLevel(logging.INFO)  # which way the pairs are computed
     start = time.perf_counter()
     try:
         status = train(values.config, values.workdir)

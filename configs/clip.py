@@ -58,7 +58,7 @@ def get_config(arg: str = "b32") -> ConfigDict:
         "options": {"b1": 0.9, "b2": 0.98, "eps": 1e-6},
     }
     config.schedule = {"name": "cosine", "warmup_steps": 2_000}
-    config.mesh = {"fsdp": 1 if arg in ("b32", "b16") else 4}
+    config.mesh = {"fsdp": {"b32": 1, "b16": 1, "bigg14": 16}.get(arg, 4)}
     config.checkpoints = {"every_steps": 2_000, "every_minutes": 30.0, "keep_last": 5}
     config.log = {"every_steps": 50}
     config.evals = {}

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from bigclip.losses.pairs import PairOptions, choose_implementation, pair_bytes
+from bigclip.losses import PairOptions, choose_implementation, pair_bytes, pair_flops
 from bigclip.models.image import kept_patches
 from bigclip.parallel import num_batch_shards
 from bigclip.planning import flops
@@ -241,8 +241,8 @@ def estimate(
     forward = {tower: model[tower] // flops.PASSES // batch_size for tower in both}
     again = recomputed_flops(arch, remat) + (sum(forward.values()) if num_slices > 1 else 0)
     hardware = sum(model.values()) + batch_size * again
-    if implementation != "dense":
-        hardware += flops.pair_flops(batch_size, arch["embed_dim"], times=1)
+    if implementation == "dense":  # keeps the logits, and does not compute them again
+        hardware -= pair_flops(batch_size, arch["embed_dim"]) // 4
     outputs = sum(one.depth * one.num_tokens * one.width for one in both.values())
     sent = communication(
         chip,

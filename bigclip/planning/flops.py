@@ -1,10 +1,10 @@
 """Floating-point operations of a step: those the model asks for, and those the program does.
 
 Model FLOPs are analytic: the towers' products three times over (the backward pass is two forward
-passes), and the loss. They do not depend on how a step is computed, and are what model FLOPs
-utilisation divides by the peak. Hardware FLOPs are counted in the traced step, whose every matrix
-product is plain to see, with what rematerialisation, micro-batches, the tiles of the loss and the
-optimizer (Muon) compute again or besides.
+passes), and four products of all pairs for the loss (`bigclip.losses.pair_flops`). They do not
+depend on how a step is computed, and are what model FLOPs utilisation divides by the peak.
+Hardware FLOPs are counted in the traced step, whose every matrix product is plain to see, with
+what rematerialisation, micro-batches and the optimizer (Muon) compute again or besides.
 """
 
 import math
@@ -16,22 +16,11 @@ import jax.numpy as jnp
 from jax.extend import core
 
 from bigclip import models
+from bigclip.losses import pair_flops
 from bigclip.tasks import Task
 
 # Forward, and the two products of the backward pass.
 PASSES = 3
-
-
-def pair_flops(batch_size: int, embed_dim: int, *, times: int = PASSES) -> int:
-    """FLOPs of the products of all pairs: the logits, and the gradients of either side.
-
-    Args:
-        batch_size: B.
-        embed_dim: D.
-        times: 3 for what any exact loss needs; 4 where the backward pass computes the logits
-            again instead of keeping them.
-    """
-    return times * 2 * batch_size**2 * embed_dim
 
 
 def _frozen(groups: Mapping[str, Any], branch: str) -> bool:

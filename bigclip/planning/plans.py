@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from bigclip.config import ConfigError, check, plain, resolve
+from bigclip.losses import pair_flops
 from bigclip.parallel import make_mesh, num_batch_shards
 from bigclip.planning import flops
 from bigclip.planning.accesses import bytes_accessed
@@ -304,7 +305,7 @@ def plan_loss(
 
     Returns:
         As `plan_training`, as far as it applies: hbm_bytes has arguments, outputs, loss
-        (temporaries), total and limit; flops_per_step are those of three products of all pairs.
+        (temporaries), total and limit; flops_per_step are those of four products of all pairs.
     """
     pod = make_pod(topology, num_slices=num_slices)
     sizes = dict(mesh or {})
@@ -338,7 +339,7 @@ def plan_loss(
     memory = program.memory
     total = memory.total if memory else program.asked_bytes
     limit = program.limit_bytes or pod.chip.limit_bytes
-    model = {"loss": flops.pair_flops(batch_size, embed_dim)}
+    model = {"loss": pair_flops(batch_size, embed_dim)}
     plan = {
         **_describe(pod, where),
         "loss": loss,

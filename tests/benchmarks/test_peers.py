@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from benchmarks.open_clip_model import differences, open_clip_model
-from benchmarks.peers import OtherWork, PeerMissing, describe, environment, find_open_clip
+from benchmarks.peers import OtherWork, PeerMissing, describe, environment, find_packages
 from benchmarks.runs import parser, peers_of
 from benchmarks.workers import Worker, WorkerError
 from bigclip.models import architecture
@@ -27,19 +27,19 @@ def _python_with(folder, **versions):
 
 def test_without_torch_the_extra_is_named(tmp_path):
     with pytest.raises(PeerMissing, match=r"no torch, .*pip install -e \.\[peers\].*README"):
-        find_open_clip(_python_with(tmp_path, numpy="2.3.5"))
+        find_packages("open_clip", _python_with(tmp_path, numpy="2.3.5"))
 
 
 def test_without_open_clip_the_readme_is_named(tmp_path):
     python = _python_with(tmp_path, torch="2.13.0", torchvision="0.28.0", numpy="2.3.5")
     with pytest.raises(PeerMissing, match="has no open_clip_torch.*Installing open_clip") as error:
-        find_open_clip(python)
+        find_packages("open_clip", python)
     assert "[peers]" not in str(error.value)
 
 
 def test_a_missing_interpreter_is_named(tmp_path):
     with pytest.raises(PeerMissing, match="--peers_python /no/such/python does not run"):
-        find_open_clip("/no/such/python")
+        find_packages("open_clip", "/no/such/python")
 
 
 def test_bigclip_is_measured_alone_when_the_peer_is_absent(tmp_path, capsys):

@@ -91,8 +91,8 @@ def test_a_loss_alone(plan):
         loss="sigmoid", batch_size=4096, embed_dim=128, topology="v5e:2x2", pairs=pairs
     )
     assert found["fits"]
-    assert found["flops_per_step"] == 6 * 4096**2 * 128
-    assert found["flops"]["hardware"] == pytest.approx(8 * 4096**2 * 128, rel=0.05)
+    assert found["flops_per_step"] == 8 * 4096**2 * 128
+    assert found["flops"]["hardware"] == pytest.approx(found["flops_per_step"], rel=0.05)
     # The ring passes the columns on, both ways, and back with their gradients.
     assert set(found["collectives"]["by_kind"]) >= {"collective-permute"}
     assert found["hbm_bytes"]["loss"] < 8 * 2**20
@@ -167,10 +167,11 @@ def test_memory_traffic_is_what_the_compiler_counts_without_loops():
     assert 5 * counted <= bytes_accessed(read_program(looped.text)) < 12 * counted
 
 
+@pytest.mark.slow
 def test_activations_by_formula_agree_with_the_compiler():
-    # Heads of 128 and 128 tokens need no padding, and the batch is too large for the 128 MiB of
+    # A head of 128 and 128 tokens need no padding, and the batch is too large for the 128 MiB of
     # on-chip memory. The other tower is as good as none, for the sake of time.
-    text = {"width": 256, "num_heads": 2, "mlp_width": 1024, "depth": 4, "context_length": 128}
+    text = {"width": 128, "num_heads": 1, "mlp_width": 256, "depth": 4, "context_length": 128}
     image = {"width": 32, "num_heads": 1, "mlp_width": 32, "depth": 1, "image_size": 8}
     overrides = {"image": image, "text": {**text, "vocab_size": 300}}
     block = {"name": "contrastive", "architecture": "tiny-clip", "overrides": overrides}
@@ -180,7 +181,7 @@ def test_activations_by_formula_agree_with_the_compiler():
     params = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), shapes
     )
-    batch_size = 256
+    batch_size = 1024
     examples = abstract_examples(task, mesh, batch_size)
     rngs = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch_size))
 

@@ -67,6 +67,7 @@ ENTRY %main (x: f32[25]) -> f32[25] {{
   %pd = f32[25]{{0}} collective-permute-done(%ps)
   %token = token[] after-all()
   %send = (f32[25]{{0}}, u32[], token[]) send(%x.1, %token), channel_id=9, frontend_attributes={{_xla_megascale_transfer_type="ALL_REDUCE"}}
+  %pass = (f32[25]{{0}}, u32[], token[]) send(%x.1, %token), channel_id=10, frontend_attributes={{_xla_megascale_target={{{{100015->200000}},{{200015->100000}}}},_xla_megascale_transfer_type="ONE_TO_ONE"}}
   ROOT %y = f32[25]{{0}} get-tuple-element(%w), index=1
 }}
 """  # noqa: E501
@@ -85,6 +86,7 @@ def test_each_collective_counts_once_with_all_its_executions(found):
         "all-reduce": 1,  # the one within a single device sends nothing
         "collective-permute": 1,
         "dcn-all-reduce": 1,
+        "dcn-one-to-one": 1,
     }
 
 
@@ -114,6 +116,7 @@ def test_bytes_are_those_of_a_ring(found):
     assert found["all-reduce"].bytes_sent == pytest.approx(2 * 100 * 15 / 16)
     assert found["collective-permute"].bytes_sent == 100 * 4 / 16  # four of sixteen send
     assert found["dcn-all-reduce"].bytes_sent == 2 * 100 * 1 / 2
+    assert found["dcn-one-to-one"].bytes_sent == 100 * 2 / 32  # two of all chips send
 
 
 def test_asynchronous_is_what_a_kernel_or_a_pair_starts(found):
@@ -130,6 +133,7 @@ def test_seconds_are_those_of_the_links_in_use(found):
     assert found["all-reduce"].seconds == pytest.approx(187.5 / (3 * 100))  # and the open one
     assert found["collective-permute"].seconds == 100 / 100  # neighbours on a ring
     assert found["dcn-all-reduce"].seconds == 100 / 10
+    assert found["dcn-one-to-one"].seconds == 100 / 10  # and the others wait
 
 
 def test_distance_takes_the_short_way_round():
