@@ -20,7 +20,7 @@ def get_config(arg: str = "softmax") -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.batch_size = 256
-    config.total_steps = 600
+    config.total_steps = 900
 
     config.task = {
         "name": "contrastive",
@@ -28,9 +28,6 @@ def get_config(arg: str = "softmax") -> ConfigDict:
         "overrides": {
             "image": {
                 "image_size": 48,
-                # Convolutions before the transformer: with ten thousand pictures their locality
-                # helps, and most early on.
-                "stem": "conv",
                 "width": 128,
                 "depth": 4,
                 "num_heads": 4,

@@ -204,7 +204,8 @@ def plan_training(
         FLOPs are of all devices.
 
         chips, devices, mesh, topology, slices, chip: where.
-        fits: whether the compiler found room; `over_bytes` is by how much it did not (0 if so).
+        fits: whether the compiler found room, and `total` is within the limit (it has been seen to
+            pass what is a few percent above); `over_bytes` is by how much it is not (0 if so).
         hbm_bytes: see `split_memory`.
         flops_per_step: model FLOPs, see `model_flops`; `flops` splits them, with `hardware` and
             `hardware_bfloat16`, see `Counted`, of the traced step: what is computed twice counts
@@ -255,8 +256,8 @@ def plan_training(
         "micro_batch_size": values["micro_batch_size"],
         "remat": values["task"].get("remat", "none"),
         "total_steps": rule.total_steps,
-        "fits": step.fits,
-        "over_bytes": 0 if step.fits else hbm["total"] - limit,
+        "fits": step.fits and hbm["total"] <= limit,
+        "over_bytes": max(0, hbm["total"] - limit),
         "hbm_bytes": hbm,
         "flops_per_step": sum(model.values()),
         "flops": _split_flops(model, step.flops),
@@ -346,8 +347,8 @@ def plan_loss(
         "pairs": dict(pairs or {}),
         "batch_size": batch_size,
         "embed_dim": embed_dim,
-        "fits": program.fits,
-        "over_bytes": 0 if program.fits else total - limit,
+        "fits": program.fits and total <= limit,
+        "over_bytes": max(0, total - limit),
         "hbm_bytes": {
             "arguments": memory.arguments if memory else own,
             "outputs": memory.outputs - memory.aliased if memory else own,

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import sys
 
+import numpy as np
 import pytest
 
 from bigclip.config import ConfigError
@@ -91,3 +92,17 @@ def test_the_facts_are_of_the_right_size():
         assert 10e9 < chip.limit_bytes < 200e9
         assert chip.dcn_bytes_per_second < chip.link_bytes_per_second * 2 * chip.torus_axes
         assert chip.hbm_bytes_per_second > chip.link_bytes_per_second
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=NEEDS_LIBTPU) for name in ("v5e:16x16", "v4:8x8x16")],
+)
+def test_an_axis_may_be_part_of_a_physical_one(name):
+    pod = make_pod(name)
+    mesh = make_mesh(devices=pod.devices, fsdp=4)
+    assert mesh.shape["data"] == len(pod.devices) // 4
+    # The members of an fsdp group, which talk most, are neighbours in a row.
+    for group in mesh.devices.reshape(-1, 4):
+        steps = np.diff([device.coords for device in group], axis=0)
+        assert (np.abs(steps).sum(axis=1) == 1).all()
