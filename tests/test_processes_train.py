@@ -204,6 +204,7 @@ def final_params(workdir):
     return checkpoints.restore_params(workdir, TOTAL_STEPS, shardings=device)
 
 
+@pytest.mark.slow
 def test_two_processes_train_save_and_are_evaluated(runs, undisturbed, tmp_path):
     # Parameters and batch sharded over the devices of both, the batch in two slices, and an
     # evaluation job beside them.

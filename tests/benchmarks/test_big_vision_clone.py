@@ -80,6 +80,7 @@ def clone(tmp_path, monkeypatch):
             delattr(jax, name)
 
 
+@pytest.mark.slow
 def test_the_trainers_own_update_runs(clone):
     step = big_vision_step(
         clone,

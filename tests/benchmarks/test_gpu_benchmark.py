@@ -12,6 +12,7 @@ def test_without_a_gpu_it_says_so(capsys):
     assert "no GPU" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_step_is_measured(tmp_path):
     arch = MODELS["tiny"]
     batches = write_random_batches(arch, tmp_path / "b.npz", batch_size=8, count=1)

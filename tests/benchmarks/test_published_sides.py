@@ -36,6 +36,7 @@ def test_random_texts_end_once(tmp_path):
     assert (text[after == 1] == 0).all()
 
 
+@pytest.mark.slow
 def test_bigclip_trains_without_data(tmp_path):
     arch = MODELS["tiny"]
     batches = write_random_batches(arch, tmp_path / "b.npz", batch_size=8, count=1)
@@ -93,6 +94,7 @@ def test_a_pair_is_compared_within_its_run():
     assert cells == ["open_clip", "2.0", "2.00", "3.00", "1.50", "2.00", "1.00", "0.50", "3 / 3"]
 
 
+@pytest.mark.slow
 def test_the_command_measures_bigclip_alone(capsys, tmp_path):
     figures = tmp_path / "figures.json"
     cpu_step.main(

@@ -21,6 +21,7 @@ def config():
     return config
 
 
+@pytest.mark.slow
 @pytest.mark.tpu_compiler
 @pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="needs `pip install -e .[tpu]`"
