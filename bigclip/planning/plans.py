@@ -306,7 +306,8 @@ def plan_loss(
 
     Returns:
         As `plan_training`, as far as it applies: hbm_bytes has arguments, outputs, loss
-        (temporaries), total and limit; flops_per_step are those of four products of all pairs.
+        (temporaries), other, total and limit (and a step's other keys as 0); flops_per_step are
+        those of four products of all pairs.
     """
     pod = make_pod(topology, num_slices=num_slices)
     sizes = dict(mesh or {})
@@ -350,6 +351,8 @@ def plan_loss(
         "fits": program.fits and total <= limit,
         "over_bytes": max(0, total - limit),
         "hbm_bytes": {
+            # Keys of a whole step, so that one reader reads both.
+            **dict.fromkeys(("parameters", "optimizer", "activations"), 0),
             "arguments": memory.arguments if memory else own,
             "outputs": memory.outputs - memory.aliased if memory else own,
             "loss": memory.temporaries if memory else total - 2 * own,

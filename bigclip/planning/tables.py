@@ -111,7 +111,7 @@ def plan_table(plan: Mapping[str, Any]) -> Table:
     hbm, links = plan["hbm_bytes"], "NVLink" if plan["analytic"] else "ICI"
     outside = "between nodes" if plan["analytic"] else "DCN"
     for key, label in _MEMORY.items():
-        if key in hbm:
+        if hbm.get(key):
             note = "per device" if key == "total" else ""
             table.add_row(label, size(hbm[key]), note, end_section=key == "total")
     parts = plan["flops"]
