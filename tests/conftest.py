@@ -15,6 +15,8 @@ os.environ["XLA_FLAGS"] = " ".join(
         # Tests compile much and run little: machine code without LLVM's optimisation is ready in
         # half the time. What is compiled, and how it is partitioned, stays the same.
         "--xla_backend_optimization_level=0",
+        # Eight devices on two busy cores may keep each other waiting: XLA aborts after 40 s.
+        "--xla_cpu_collective_call_terminate_timeout_seconds=600",
     )
 )
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
