@@ -18,6 +18,7 @@ WIDTH, HEIGHT = 340, 216
 _LEFT, _TOP, _BOTTOM = 40, 12, 28
 _MOST_POINTS = 300
 _LABEL_GAP = 13
+_NOTHING = 1e-300  # smaller sizes are drawn as 0: their differences are no longer numbers
 _CHARACTER = 6.1  # average advance of an 11 px character, to keep room for labels
 
 
@@ -214,7 +215,11 @@ def _in_words(title, unit, lines, format_fn) -> str:
 
 
 def _finite(points) -> list[tuple[float, float]]:
-    return [(s, v) for s, v in points if v is not None and math.isfinite(v)]
+    return [
+        (s, v if abs(v) >= _NOTHING else 0.0)
+        for s, v in points
+        if v is not None and math.isfinite(v)
+    ]
 
 
 def _thin(points: list[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -28,8 +28,8 @@ def short(value: float) -> str:
             scale = 1e3 if unit == "k" else limit
             return f"{sign}{_trim(size / scale, 3)}{unit}"
     if size < 1e-3:
-        exponent = math.floor(math.log10(size))
-        return f"{sign}{_trim(size / 10**exponent, 2)}e{_MINUS}{-exponent}"
+        digits, exponent = f"{size:.1e}".split("e")  # exact where 10**exponent is not a number
+        return f"{sign}{_trim(float(digits), 2)}e{_MINUS}{-int(exponent)}"
     if size >= 1000:
         return f"{sign}{round(size):,}"
     return sign + _trim(size, 3)

@@ -5,7 +5,7 @@ import math
 import re
 import xml.etree.ElementTree as ET
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bigclip.reports.charts import HEIGHT, WIDTH, Level, Line, line_chart
@@ -38,6 +38,9 @@ value = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True, widt
     other=st.lists(st.floats(-1, 1), max_size=3),
     from_zero=st.booleans(),
 )
+@example(values=[], other=[1.0, 5e-324], from_zero=False)
+@example(values=[], other=[5e-324], from_zero=True)
+@example(values=[1.17e-38, 0.0], other=[-1e-300, 1.2e-300], from_zero=False)
 def test_whatever_the_values_the_drawing_is_whole(values, other, from_zero):
     lines = [Line("one", list(enumerate(values))), Line("two", list(enumerate(other)), "second")]
     chart = line_chart("T", lines, levels=[Level("chance", 0.5)], from_zero=from_zero)
