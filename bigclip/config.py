@@ -4,14 +4,17 @@ A configuration is a Python file with `get_config(arg)` that returns an
 `ml_collections.ConfigDict`. Each block of it becomes the keyword arguments of one function, whose
 signature is the only place where its keys and defaults are written. `check` holds a block against
 that signature, `call` checks and calls, `resolve` fills in the defaults, so that what a run saves
-says everything that shaped it.
+says everything that shaped it. `parse_config_flags` reads the command line that names the file.
 """
 
 import difflib
 import inspect
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+from absl import app, flags
 
 
 class ConfigError(ValueError):
@@ -119,3 +122,31 @@ def differences(old: Any, new: Any, where: str = "config") -> list[str]:
             lines += differences(old.get(key), new.get(key), f"{where}.{key}")
         return lines
     return [] if old == new else [f"{where}: {old!r} -> {new!r}"]
+
+
+def parse_config_flags(argv: list[str]) -> list[str]:
+    """Parse the command line of a command with a `--config` of `config_flags`.
+
+    Args:
+        argv: the words of the command line.
+
+    Returns:
+        Those that are no flags.
+
+    Raises:
+        SystemExit: with code 2, for a mistake in the command line or in the configuration's file.
+    """
+    try:
+        rest = app.parse_flags_with_usage(argv)
+        if flags.FLAGS.config is not None:
+            flags.FLAGS.config.keys()  # a file that cannot be read complains only when it is used
+        return rest
+    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        problem = str(error).strip("\"'").replace("\\n", " ")
+        print(
+            f"error: --config: {problem}\n"
+            "--config names a file with get_config(argument); --config.KEY=VALUE changes a key "
+            "that this file sets (to set another one, add it there).",
+            file=sys.stderr,
+        )
+        sys.exit(2)

@@ -20,7 +20,7 @@ from absl import app, flags
 from ml_collections import config_flags
 from rich.console import Console
 
-from bigclip.config import ConfigError, plain
+from bigclip.config import ConfigError, parse_config_flags, plain
 from bigclip.planning import (
     is_gpu,
     plan_gpus,
@@ -60,26 +60,13 @@ def define_flags() -> None:
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-    """Parse the command line; a mistake in it, or in the configuration's file, exits with 2."""
+    """Parse the command line, whose flags may be written with dashes."""
     plain_names = {f"--{name}": f"--{name.replace('-', '_')}" for name in _DASHED}
     argv = [
         plain_names.get(name, name) + equals + value
         for name, equals, value in (word.partition("=") for word in argv)
     ]
-    try:
-        rest = app.parse_flags_with_usage(argv)
-        if flags.FLAGS.config is not None:
-            flags.FLAGS.config.keys()  # a file that cannot be read complains only when it is used
-        return rest
-    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        problem = str(error).strip("\"'").replace("\\n", " ")
-        print(
-            f"error: --config: {problem}\n"
-            "--config names a file with get_config(argument); --config.KEY=VALUE changes a key "
-            "that this file sets (to set another one, add it there).",
-            file=sys.stderr,
-        )
-        sys.exit(2)
+    return parse_config_flags(argv)
 
 
 def _plan_loss(values: Any) -> dict[str, Any]:

@@ -31,14 +31,14 @@ from ml_collections import config_flags
 from rich import print as rich_print
 
 from bigclip import checkpoints
-from bigclip.config import ConfigError, call
+from bigclip.config import ConfigError, call, parse_config_flags
 from bigclip.evals.suites import check_suites
-from bigclip.parallel import agree, batch_sharding, host_rows, is_main, processes, replicated
+from bigclip.parallel import agree, batch_sharding, host_rows, is_main, processes
 from bigclip.training.experiment import Experiment, experiment, run_manifest
 from bigclip.training.groups import group_table
+from bigclip.training.jitted import jit_step, state_layout
 from bigclip.training.progress import ProgressLine, duration
-from bigclip.training.state import TrainState, new_state, shard_state
-from bigclip.training.step import make_step
+from bigclip.training.state import TrainState
 from bigclip.training.stopping import RESTART_EXIT_CODE, StopSignal
 from bigclip.training.throughput import Meter, memory
 from bigclip.training.workdir import Workdir
@@ -50,25 +50,20 @@ _HOST_ONLY = ("record", "bad")
 
 def _begin(parts: Experiment, workdir: Workdir) -> tuple[TrainState, TrainState]:
     """Restore the newest checkpoint, or draw new parameters; returns the state and its layout."""
-    init_rng = jax.random.fold_in(jax.random.key(parts.config["seed"]), 0)
-
-    def create(rng: jax.Array) -> TrainState:
-        ema = parts.config["ema_decay"] is not None
-        return new_state(parts.task, parts.optimizer, rng, ema=ema)
-
-    shapes = jax.eval_shape(create, init_rng)
-    layout = shard_state(shapes, parts.task, parts.mesh)
+    rng = jax.random.fold_in(jax.random.key(parts.config["seed"]), 0)
+    create, abstract, layout = state_layout(
+        parts.task,
+        parts.optimizer,
+        parts.mesh,
+        rng=rng,
+        ema=parts.config["ema_decay"] is not None,
+    )
     if checkpoints.steps(workdir.path):
-        abstract = jax.tree.map(
-            lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-            shapes,
-            layout,
-        )
         return checkpoints.restore_state(workdir.path, abstract), layout
     init_from = parts.config["init_from"]
     if init_from is not None:
-        checkpoints.check_params(checkpoints.step_path(init_from), shapes.params)
-    state = jax.jit(create, out_shardings=layout)(init_rng)
+        checkpoints.check_params(checkpoints.step_path(init_from), abstract.params)
+    state = jax.jit(create, out_shardings=layout)(rng)
     if init_from is not None:
         params = checkpoints.restore_params(init_from, shardings=layout.params)
         ema = None if state.ema is None else jax.tree.map(jax.numpy.copy, params)
@@ -138,18 +133,16 @@ def train(config: Mapping[str, Any], workdir: str) -> str:
         if first >= total:
             folder.report("complete", step=first, total_steps=total)
             return "complete"
-        step_fn = jax.jit(
-            make_step(
-                parts.task,
-                parts.optimizer,
-                parts.groups,
-                rng=jax.random.fold_in(jax.random.key(parts.config["seed"]), 1),
-                total_steps=total,
-                micro_batch_size=parts.config["micro_batch_size"],
-                ema_decay=parts.config["ema_decay"],
-            ),
-            donate_argnums=0,
-            out_shardings=(layout, replicated(parts.mesh)),
+        step_fn = jit_step(
+            parts.task,
+            parts.optimizer,
+            parts.groups,
+            mesh=parts.mesh,
+            layout=layout,
+            rng=jax.random.fold_in(jax.random.key(parts.config["seed"]), 1),
+            total_steps=total,
+            micro_batch_size=parts.config["micro_batch_size"],
+            ema_decay=parts.config["ema_decay"],
         )
         on_batch = batch_sharding(parts.mesh)
         rows = host_rows(parts.mesh)
@@ -254,23 +247,6 @@ def _introduce(parts: Experiment, state: TrainState, folder: Workdir, first: int
     )
 
 
-def parse_flags(argv: list[str]) -> list[str]:
-    """Parse the command line; a mistake in it, or in the configuration's file, exits with 2."""
-    try:
-        rest = app.parse_flags_with_usage(argv)
-        flags.FLAGS.config.keys()  # a file that cannot be read complains only when it is used
-        return rest
-    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        problem = str(error).strip("\"'").replace("\\n", " ")
-        print(
-            f"error: --config: {problem}\n"
-            "--config names a file with get_config(argument); --config.KEY=VALUE changes a key "
-            "that this file sets (to set another one, add it there).",
-            file=sys.stderr,
-        )
-        sys.exit(2)
-
-
 def main(argv: list[str]) -> None:
     """The command. Exit code 0 when complete, 42 to be restarted, 2 for a mistake of the user."""
     del argv
@@ -310,4 +286,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("process_id", None, "this process's number, if not detected")
     flags.DEFINE_float("heartbeat_timeout_seconds", 100, "silence that means death")
     flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main, flags_parser=parse_flags)
+    app.run(main, flags_parser=parse_config_flags)

@@ -16,7 +16,8 @@ computed. So no transfer waits for a product.
     their sums at    -         0 -> 1    1 -> 2    2 -> 3     and home: 3 -> 0
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -38,6 +39,7 @@ from bigclip.losses.tiles import (
 )
 
 RIGHT, LEFT = 1, -1
+Lane = tuple[int, Any, int]  # direction, first column, number of columns
 
 
 def _shift(tree: Any, direction: int, axes: tuple[str, ...]) -> Any:
@@ -63,7 +65,7 @@ def _shift(tree: Any, direction: int, axes: tuple[str, ...]) -> Any:
 def _fold_trips(total: int, size: int, trip: Callable[[Any, Any], Any], carry: Any) -> Any:
     """Fold `trip(lanes, carry)` over the columns of a device, two tiles at a time.
 
-    `lanes` is a list of (direction, start, width). With an odd number of columns the right lane
+    `lanes` is a list of one or two. With an odd number of columns the right lane
     has one more, and with a single one the left lane has none.
     """
     left_total = total // 2
@@ -85,6 +87,48 @@ def _fold_trips(total: int, size: int, trip: Callable[[Any, Any], Any], carry: A
     return trip(rest, carry) if rest else carry
 
 
+def _go_round(
+    axes: tuple[str, ...],
+    lanes: Sequence[Lane],
+    tiles: Sequence[Any],
+    sums: Sequence[Any],
+    kept: Any,
+    visit_fn: Callable[[Any, Any], tuple[Any, Any]],
+    merge: Callable[[Any, Any], Any],
+) -> tuple[Any, list[Any]]:
+    """Send tiles through all devices, and what they collect one hop behind them.
+
+    Args:
+        axes: of the ring.
+        lanes: one for each tile.
+        tiles: what visits.
+        sums: what each tile begins with.
+        kept: what stays on the device and grows with each visit.
+        visit_fn: (tile, kept) -> (kept, what this device adds to the tile's sums).
+        merge: (sums, addition) -> sums.
+
+    Returns:
+        `kept`, and the sums of this device's own tiles, complete.
+    """
+
+    def hop(_: jax.Array, carry: Any) -> Any:
+        kept, travelling = carry
+        sent = []
+        for (direction, _, _), (tile, found) in zip(lanes, travelling, strict=True):
+            arrived, onward = _shift((found, tile), direction, axes)
+            kept, here = visit_fn(tile, kept)
+            sent.append((onward, merge(arrived, here)))
+        return kept, sent
+
+    begin = (kept, list(zip(tiles, sums, strict=True)))
+    kept, travelling = lax.fori_loop(0, lax.axis_size(axes), hop, begin)
+    home = [
+        _shift(found, direction, axes)
+        for (direction, _, _), (_, found) in zip(lanes, travelling, strict=True)
+    ]
+    return kept, home
+
+
 def forward(walk: Walk, rows: Side, columns: Side) -> tuple[Statistics, Statistics]:
     """Statistics of the device's own rows and own columns over all pairs.
 
@@ -94,27 +138,19 @@ def forward(walk: Walk, rows: Side, columns: Side) -> tuple[Statistics, Statisti
         columns: of this device, likewise.
     """
 
-    def trip(lanes: list[tuple[int, Any, int]], carry: Any) -> Any:
+    def trip(lanes: list[Lane], carry: Any) -> Any:
         row_statistics, column_statistics = carry
-
-        def hop(_: jax.Array, carry: Any) -> Any:
-            row_statistics, travelling = carry
-            sent = []
-            for (direction, _, _), (tile, found) in zip(lanes, travelling, strict=True):
-                arrived, onward = _shift((found, tile), direction, walk.axes)
-                row_statistics, here = visit(walk, rows, tile, row_statistics)
-                sent.append((onward, walk.merge(COLUMN, arrived, here)))
-            return row_statistics, sent
-
-        travelling = [
-            (take(columns, start, width), walk.empty(COLUMN, width)) for _, start, width in lanes
-        ]
-        row_statistics, travelling = lax.fori_loop(
-            0, lax.axis_size(walk.axes), hop, (row_statistics, travelling)
+        row_statistics, home = _go_round(
+            walk.axes,
+            lanes,
+            [take(columns, start, width) for _, start, width in lanes],
+            [walk.empty(COLUMN, width) for _, _, width in lanes],
+            row_statistics,
+            lambda tile, kept: visit(walk, rows, tile, kept),
+            lambda sums, addition: walk.merge(COLUMN, sums, addition),
         )
-        for (direction, start, _), (_, found) in zip(lanes, travelling, strict=True):
-            home = _shift(found, direction, walk.axes)
-            column_statistics = put(column_statistics, home, start)
+        for (_, start, _), found in zip(lanes, home, strict=True):
+            column_statistics = put(column_statistics, found, start)
         return row_statistics, column_statistics
 
     begin = (walk.empty(ROW, length(rows)), walk.empty(COLUMN, length(columns)))
@@ -126,27 +162,20 @@ def backward(
 ) -> tuple[Side, Side]:
     """Gradients of the device's own rows and own columns."""
 
-    def trip(lanes: list[tuple[int, Any, int]], carry: Any) -> Any:
+    def trip(lanes: list[Lane], carry: Any) -> Any:
         row_grads, column_grads = carry
-
-        def hop(_: jax.Array, carry: Any) -> Any:
-            row_grads, travelling = carry
-            sent = []
-            for (direction, _, _), (tile, grads) in zip(lanes, travelling, strict=True):
-                arrived, onward = _shift((grads, tile), direction, walk.axes)
-                row_grads, here = visit_back(walk, rows, tile[0], row_final, tile[1], row_grads)
-                sent.append((onward, jax.tree.map(jnp.add, arrived, here)))
-            return row_grads, sent
-
-        travelling = []
-        for _, start, width in lanes:
-            tile = take((columns, column_final), start, width)
-            travelling.append((tile, jax.tree.map(jnp.zeros_like, differentiable(tile[0]))))
-        row_grads, travelling = lax.fori_loop(
-            0, lax.axis_size(walk.axes), hop, (row_grads, travelling)
+        tiles = [take((columns, column_final), start, width) for _, start, width in lanes]
+        row_grads, home = _go_round(
+            walk.axes,
+            lanes,
+            tiles,
+            [jax.tree.map(jnp.zeros_like, differentiable(side)) for side, _ in tiles],
+            row_grads,
+            lambda tile, kept: visit_back(walk, rows, tile[0], row_final, tile[1], kept),
+            functools.partial(jax.tree.map, jnp.add),
         )
-        for (direction, start, _), (_, grads) in zip(lanes, travelling, strict=True):
-            column_grads = put(column_grads, _shift(grads, direction, walk.axes), start)
+        for (_, start, _), grads in zip(lanes, home, strict=True):
+            column_grads = put(column_grads, grads, start)
         return row_grads, column_grads
 
     begin = jax.tree.map(jnp.zeros_like, (differentiable(rows), differentiable(columns)))

@@ -1,6 +1,7 @@
 """Image and text towers, and the table of named architectures."""
 
 from bigclip.models.architectures import ARCHITECTURES, architecture
+from bigclip.models.attention import ATTENTIONS
 from bigclip.models.flops import image_flops, text_flops
 from bigclip.models.image import ImageTower
 from bigclip.models.layers import stack, unstack
@@ -9,6 +10,7 @@ from bigclip.models.text import TextTower
 
 __all__ = [
     "ARCHITECTURES",
+    "ATTENTIONS",
     "PARTITION_RULES",
     "ImageTower",
     "TextTower",

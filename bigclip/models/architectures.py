@@ -2,7 +2,8 @@
 
 An architecture is a JSON-able dict `{"image": {...}, "text": {...}, "embed_dim": D}`; the inner
 dicts are the fields of `ImageTower` and `TextTower` (all of them, so that a checkpoint's manifest
-does not depend on a default), except those that do not change what is computed: dtype, scan, remat.
+does not depend on a default), except those that do not change what is computed: dtype, scan, remat,
+attention.
 
 Names are `<family>-<size>-<patch>` with the image size behind it where a family has several:
 

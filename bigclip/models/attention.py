@@ -13,7 +13,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from bigclip.config import choose
+from bigclip.models.fused_attention import can_fuse, fused_attend
 from bigclip.models.init import initializers
+
+# "auto" takes the fused kernel on TPUs where it fits, and the plain formula elsewhere.
+ATTENTIONS = ("auto", "plain")
 
 
 def attend(
@@ -62,6 +67,7 @@ class Attention(nn.Module):
     init_scheme: str  # a key of init.SCHEMES
     depth: int  # of the tower, for the initialisation
     causal: bool = False
+    attention: str = "auto"  # one of ATTENTIONS
     dtype: Any = jnp.bfloat16
 
     @nn.compact
@@ -77,12 +83,11 @@ class Attention(nn.Module):
             )
             return y.reshape(*y.shape[:-1], self.num_heads, -1)
 
-        y = attend(
-            project(x if queries is None else queries, "query"),
-            project(x, "key"),
-            project(x, "value"),
-            causal=self.causal,
-        )
+        query = project(x if queries is None else queries, "query")
+        key, value = project(x, "key"), project(x, "value")
+        choose(self.attention, dict.fromkeys(ATTENTIONS), "task.attention")
+        fused = self.attention == "auto" and can_fuse(query, key)
+        y = (fused_attend if fused else attend)(query, key, value, causal=self.causal)
         y = y.reshape(*y.shape[:-2], self.width)
         return nn.Dense(self.width, dtype=self.dtype, kernel_init=inits.attention_out, name="out")(
             y

@@ -45,6 +45,7 @@ class ImageTower(nn.Module):
     dtype: Any = jnp.bfloat16  # of the computation; parameters are float32
     scan: bool = False
     remat: str = "none"
+    attention: str = "auto"  # one of attention.ATTENTIONS
 
     @nn.compact
     def __call__(
@@ -101,7 +102,14 @@ class ImageTower(nn.Module):
             "init_scheme": self.init_scheme,
             "dtype": self.dtype,
         }
-        x = apply_blocks(x, depth=self.depth, scan=self.scan, remat=self.remat, **shared)
+        x = apply_blocks(
+            x,
+            depth=self.depth,
+            scan=self.scan,
+            remat=self.remat,
+            attention=self.attention,
+            **shared,
+        )
 
         ln_post = LayerNorm(self.ln_eps, dtype=jnp.float32, name="ln_post")
         # Under jit, tokens that nobody asks for cost nothing.

@@ -39,6 +39,7 @@ class TextTower(nn.Module):
     dtype: Any = jnp.bfloat16  # of the computation; parameters are float32
     scan: bool = False
     remat: str = "none"
+    attention: str = "auto"  # one of attention.ATTENTIONS
 
     @nn.compact
     def __call__(self, tokens: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -83,6 +84,7 @@ class TextTower(nn.Module):
             ln_eps=self.ln_eps,
             init_scheme=self.init_scheme,
             causal=self.causal,
+            attention=self.attention,
             dtype=self.dtype,
         )
 

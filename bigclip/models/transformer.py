@@ -76,6 +76,7 @@ class Block(nn.Module):
     init_scheme: str  # a key of init.SCHEMES
     depth: int  # of the tower, for the initialisation
     causal: bool = False
+    attention: str = "auto"  # one of attention.ATTENTIONS
     dtype: Any = jnp.bfloat16
 
     @nn.compact
@@ -88,6 +89,7 @@ class Block(nn.Module):
             init_scheme=self.init_scheme,
             depth=self.depth,
             causal=self.causal,
+            attention=self.attention,
             dtype=self.dtype,
             name="attention",
         )(y)

@@ -17,6 +17,9 @@ _FREE = {
     "call", "after-all", "partition-id", "replica-id", "iota", "custom-call", "opt-barrier",
     "optimization-barrier", "add-dependency", "send", "recv",
 }  # fmt: skip
+_KERNEL = (
+    'custom_call_target="tpu_custom_call"'  # written in Pallas: reads and writes like any other
+)
 _THROUGH = ("bitcast", "copy", "convert", "reshape")
 
 
@@ -87,7 +90,8 @@ def _written(program: Program, inside: Computation, name: str, shape: str) -> in
 
 
 def _accessed(program: Program, one: Instruction, computation: Computation) -> int:
-    if one.opcode in _FREE or one.opcode.endswith("-done"):
+    kernel = one.opcode == "custom-call" and _KERNEL in one.rest
+    if (one.opcode in _FREE and not kernel) or one.opcode.endswith("-done"):
         return 0
     if one.opcode.endswith("-start"):
         return hbm_bytes(one.shape)  # the source and the target

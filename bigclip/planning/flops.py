@@ -101,7 +101,7 @@ def traced_flops(jaxpr: Any) -> Counted:
     """FLOPs of the matrix products and convolutions of a traced function, over all chips.
 
     A scan counts as often as it runs, the body of a `shard_map` on every device, of a conditional
-    the dearest branch, and a `while` of unknown length once.
+    the dearest branch, and a `while` of unknown length once. A kernel tells its own.
     """
     total = _NONE
     for eqn in jaxpr.eqns:
@@ -115,6 +115,8 @@ def _equation_flops(eqn: Any) -> Counted:
         return _dot_flops(eqn)
     if name == "conv_general_dilated":
         return _conv_flops(eqn)
+    if name == "pallas_call":
+        return Counted(params["cost_estimate"].flops, params["cost_estimate"].flops)
     if name == "cond":
         return max(traced_flops(branch.jaxpr) for branch in params["branches"])
     times = 1

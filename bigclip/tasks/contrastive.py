@@ -50,6 +50,7 @@ def contrastive(
     dtype: str = "bfloat16",
     scan: bool = True,
     remat: str = "none",
+    attention: str = "auto",
     mean: Sequence[float],
     std: Sequence[float],
 ) -> Task:
@@ -70,6 +71,8 @@ def contrastive(
         dtype: type of the towers' matrix products, "bfloat16" or "float32".
         scan: whether the towers' layers are scanned (compiles once for all) or unrolled.
         remat: what the backward pass computes again, see `bigclip.models.remat`.
+        attention: "auto" (on TPUs, the kernel of `bigclip.models.fused_attention` where it fits)
+            or "plain".
         mean: pixel mean per channel, of the preprocessing.
         std: pixel deviation per channel.
 
@@ -94,7 +97,14 @@ def contrastive(
     how_pairs = call(PairOptions, pairs, "task.pairs")
     choose(dtype, {"bfloat16": 0, "float32": 0}, "config.task.dtype")
     arch = models.architecture(plain(architecture), **plain(overrides or {}))
-    how = {"embed_dim": arch["embed_dim"], "dtype": jnp.dtype(dtype), "scan": scan, "remat": remat}
+    choose(attention, dict.fromkeys(models.ATTENTIONS), "config.task.attention")
+    how = {
+        "embed_dim": arch["embed_dim"],
+        "dtype": jnp.dtype(dtype),
+        "scan": scan,
+        "remat": remat,
+        "attention": attention,
+    }
     image_tower = models.ImageTower(**arch["image"], **how)
     text_tower = models.TextTower(**arch["text"], **how)
     image_size, context_length = arch["image"]["image_size"], arch["text"]["context_length"]
@@ -179,6 +189,7 @@ def contrastive(
                 "dtype": dtype,
                 "scan": scan,
                 "remat": remat,
+                "attention": attention,
             }
         ),
     )

@@ -76,7 +76,7 @@ def test_every_architecture_is_covered():
 def test_table_is_complete_plain_data(name):
     arch = architecture(name)
     assert json.loads(json.dumps(arch)) == arch
-    runtime = {"embed_dim", "dtype", "scan", "remat", "parent", "name"}
+    runtime = {"embed_dim", "dtype", "scan", "remat", "attention", "parent", "name"}
     for tower, fields in ((ImageTower, arch["image"]), (TextTower, arch["text"])):
         assert set(fields) == {field.name for field in dataclasses.fields(tower)} - runtime
 
