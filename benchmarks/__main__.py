@@ -35,6 +35,7 @@ PROGRAMS = {
         ("--seeds", "0", "--steps", "100"),
     ),
     "gpu": Program("steps and the loss alone on a GPU, beside open_clip", ()),
+    "attention": Program("one attention layer three ways, by the TPU compiler", None),
     "tpu_step": Program("SigLIP's step by the TPU compiler, beside big_vision", None),
     "weak_scaling": Program("SigLIP's step on ever larger pods, by the TPU compiler", None),
 }
@@ -48,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
     if argv and argv[0] != "--list":
         sys.exit(f"{argv[0]} is none of {', '.join(PROGRAMS)}; or --list, or nothing.")
     for name, program in PROGRAMS.items():
-        length = "half an hour" if program.short is None else "minutes"
+        length = "up to half an hour" if program.short is None else "minutes"
         print(f"python -m benchmarks.{name:24} {program.what} ({length})", file=sys.stderr)
     if argv:
         return

@@ -4,8 +4,10 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import sys
 import tarfile
+import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = " ".join(
@@ -19,11 +21,22 @@ os.environ["XLA_FLAGS"] = " ".join(
         "--xla_cpu_collective_call_terminate_timeout_seconds=600",
     )
 )
+# Commands that tests start compile the same few steps again and again: the first keeps them for the
+# others. Test workers inherit the folder of the process that starts them, which also removes it.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ.get(
+    "JAX_COMPILATION_CACHE_DIR",
+    str(pathlib.Path(tempfile.gettempdir(), f"bigclip-tests-{os.getpid()}")),
+)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
+import jax
 import numpy as np
 import PIL.Image
 import pytest
+
+# Tests themselves compile: what they see must not depend on which ran before.
+jax.config.update("jax_enable_compilation_cache", False)
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (40, 60, 220)}
 SHAPES = ("square", "bar", "frame", "cross")
@@ -34,6 +47,12 @@ def pytest_collection_modifyitems(items):
     when other workers have nothing left to do."""
     here = pathlib.Path(__file__).parent
     items.sort(key=lambda item: item.path.parent != here)
+
+
+def pytest_unconfigure():
+    cache = pathlib.Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+    if cache.name == f"bigclip-tests-{os.getpid()}":
+        shutil.rmtree(cache, ignore_errors=True)
 
 
 def _picture(colour: str, shape: str, rng: np.random.Generator) -> bytes:
