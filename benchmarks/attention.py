@@ -33,8 +33,8 @@ LAYERS = (
     ("siglip-b-16-224", "image"),
     ("siglip-b-16-224", "text"),
     ("siglip-so400m-14-224", "image"),
-    ("clip-l-14", "image"),
-    ("clip-l-14", "text"),
+    ("clip-vit-l-14", "image"),
+    ("clip-vit-l-14", "text"),
 )
 
 

@@ -30,8 +30,6 @@ def get_config(arg: str = "b32") -> ConfigDict:
     config = ConfigDict()
     config.batch_size = 32_768
     config.micro_batch_size = placeholder(int)
-    if arg == "bigg14":
-        config.micro_batch_size = 16_384  # half of the batch at a time, to fit a v5e
     config.total_examples = 12_800_000_000
     config.task = {
         "name": "contrastive",

@@ -30,6 +30,10 @@ def test_all_ways_compute_the_same_products():
     assert found["fused"] == expected + product
 
 
+def test_the_layers_are_those_of_known_architectures():
+    assert all(tower in architecture(name) for name, tower in attention.LAYERS)
+
+
 def test_the_table_holds_every_way_against_the_kernel():
     row = {
         "bytes_accessed": 2e9,
@@ -38,7 +42,7 @@ def test_the_table_holds_every_way_against_the_kernel():
         "memory_seconds": 2e-3,
         "compile_seconds": 3.0,
     }
-    rows = {("clip-l-14", "text"): {"plain": row, "fused": {**row, "bytes_accessed": 1e9}}}
+    rows = {("clip-vit-l-14", "text"): {"plain": row, "fused": {**row, "bytes_accessed": 1e9}}}
     lines = attention.table(rows).splitlines()
-    assert lines[2] == "| clip-l-14 text | plain | 2.00 | 2.0 | 1 | 1.00 | 2.00 | 3 |"
-    assert lines[3] == "| clip-l-14 text | fused | 1.00 | 1.0 | 1 | 1.00 | 2.00 | 3 |"
+    assert lines[2] == "| clip-vit-l-14 text | plain | 2.00 | 2.0 | 1 | 1.00 | 2.00 | 3 |"
+    assert lines[3] == "| clip-vit-l-14 text | fused | 1.00 | 1.0 | 1 | 1.00 | 2.00 | 3 |"
