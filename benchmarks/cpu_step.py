@@ -121,7 +121,7 @@ def main(argv: list[str] | None = None) -> None:
         "--peers_python", default=sys.executable, help="interpreter of open_clip and transformers"
     )
     command.add_argument("--big_vision", help="path of a clone; left out without one")
-    command.add_argument("--remat", default="full", help="what bigclip computes again")
+    command.add_argument("--remat", default="dots_no_batch", help="what bigclip computes again")
     command.add_argument(
         "--scan", action=argparse.BooleanOptionalAction, default=True, help="bigclip's layers"
     )
