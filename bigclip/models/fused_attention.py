@@ -181,15 +181,17 @@ def can_fuse(query: jax.Array, key: jax.Array) -> bool:
     """Whether the kernel takes these arrays, [b, Q, heads, E / heads] and [b, L, heads, E / heads].
 
     It does not for queries that are not the sequence itself (attention pooling), on devices that
-    are not TPUs, where the mesh in force does not divide the batch or the heads, or where even one
-    example is too long: about 800 tokens for heads of 64 columns, and fewer for heads whose
-    columns fill no whole lanes.
+    are not TPUs, on several devices without a mesh in force (`jax.set_mesh`), where the mesh does
+    not divide the batch or the heads, or where even one example is too long: above 1,024
+    tokens for heads of 64 columns, and 432 for those of 104 (bigG/14).
     """
     if query.shape != key.shape:
         return False
     mesh = jax.sharding.get_abstract_mesh()
     here = core()
-    if here is None:
+    # A kernel cannot be partitioned by the compiler: without a mesh that says how arrays lie, one
+    # device is the only case that is sure.
+    if here is None or (mesh.empty and jax.device_count() > 1):
         return False
     batch_size, length, num_heads, head_dim = query.shape
     shards = math.prod(mesh.shape.get(axis, 1) for axis in BATCH_AXES)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jax.sharding import AbstractDevice, AbstractMesh, NamedSharding, PartitionSpec
 from model_inputs import inputs
 
-from bigclip.models import ImageTower, TextTower, architecture
+from bigclip.models import ImageTower, TextTower, architecture, fused_attention
 from bigclip.models.attention import attend
 from bigclip.models.fused_attention import can_fuse, fused_attend
 from bigclip.models.kernel_blocks import NEW_CORE, OLD_CORE, choose_blocks, vmem_bytes
@@ -128,6 +128,14 @@ def test_where_the_kernel_can_be_used(mesh, shape, expected):
         # Attention pooling has queries of its own.
         assert not can_fuse(jax.ShapeDtypeStruct((shape[0], 1, *shape[2:]), jnp.bfloat16), x)
     assert not can_fuse(x, x)  # on a CPU
+
+
+def test_several_devices_need_a_mesh(monkeypatch):
+    monkeypatch.setattr(fused_attention, "core", lambda: NEW_CORE)
+    x = jax.ShapeDtypeStruct((8, 196, 12, 64), jnp.bfloat16)
+    assert not can_fuse(x, x)
+    with jax.set_mesh(make_mesh()):
+        assert can_fuse(x, x)
 
 
 @pytest.mark.parametrize(("attention", "expected"), [("auto", True), ("plain", False)])
