@@ -143,6 +143,8 @@ def parse_config_flags(argv: list[str]) -> list[str]:
         return rest
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         problem = str(error).strip("\"'").replace("\\n", " ")
+        if " " not in problem:  # of some mistakes only the key is told
+            problem = f"the file sets no key {problem!r}."
         print(
             f"error: --config: {problem}\n"
             "--config names a file with get_config(argument); --config.KEY=VALUE changes a key "

@@ -39,6 +39,8 @@ def get_config(arg: str = "b32") -> ConfigDict:
         "pairs": {"implementation": "auto", "duplicates": "negative"},
         "dtype": "bfloat16",
         "scan": True,
+        # "auto" takes the fused kernel on TPUs; "plain" the formula.
+        "attention": "auto",
         # What 128 examples on a v5e chip of 16 GiB leave room for, by `bigclip.plan`.
         "remat": "dots_no_batch" if arg in ("b32", "b16") else "full",
     }

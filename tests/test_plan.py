@@ -75,6 +75,8 @@ def test_what_does_not_fit_is_a_plan_too(tmp_path):
         (["--config", f"{TINY}:x", "--topology", "v9:2x2"], "no choice 'v9'"),
         (["--config", f"{TINY}:x", "--topology", "v5e:5x5"], "v5e:16x16"),
         (["--config", "nowhere.py", "--topology", "h100:8"], "nowhere.py"),
+        (["--config", f"{TINY}:x", "--config.task.far=1"], "sets no key 'far'"),
+        (["--config", f"{TINY}:x", "--config.batch_sise=1"], 'Did you mean "batch_size"'),
         (["--loss-only", "--topology", "v5e:2x2"], "--batch B and --dim D"),
         (["--config", f"{TINY}:x", "--topology", "h100:8", "--config.batch_size=9"], "batch_size"),
     ],
