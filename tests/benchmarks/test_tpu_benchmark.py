@@ -17,7 +17,7 @@ def config():
     config["task"] |= {"architecture": tiny, "remat": "full"}
     config["preprocess"]["size"] = tiny["image"]["image_size"]
     config["tokenizer"]["context_length"] = tiny["text"]["context_length"]
-    config["batch_size"] = 32
+    config["batch_size"] = 2048  # more than fits into the chips' own memory
     return config
 
 
