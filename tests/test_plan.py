@@ -1,6 +1,5 @@
 """The command, as a user runs it: in a process of its own, without JAX_PLATFORMS."""
 
-import importlib.util
 import io
 import json
 import os
@@ -18,10 +17,6 @@ from bigclip.planning.trial import plan_apart
 TINY = str(pathlib.Path(tiny_config.__file__))
 LOSS = ["--loss-only", "--loss", "sigmoid", "--batch", "1024", "--dim", "64"]
 LOSS += ["--topology", "v5e:2x2"]
-
-needs_libtpu = pytest.mark.skipif(
-    importlib.util.find_spec("libtpu") is None, reason="needs libtpu: pip install 'jax[tpu]'"
-)
 
 
 def start(*arguments):
@@ -45,7 +40,6 @@ def finish(process):
 
 
 @pytest.mark.tpu_compiler
-@needs_libtpu
 def test_two_plans_at_once(tmp_path):
     paths = [tmp_path / "a" / "plan.json", tmp_path / "b.json"]
     running = [start(*LOSS, "--json", str(path)) for path in paths]
@@ -59,7 +53,6 @@ def test_two_plans_at_once(tmp_path):
 
 
 @pytest.mark.tpu_compiler
-@needs_libtpu
 def test_what_does_not_fit_is_a_plan_too(tmp_path):
     path = tmp_path / "plan.json"
     arguments = [*LOSS[:4], "131072", "--dim", "8", *LOSS[-2:]]

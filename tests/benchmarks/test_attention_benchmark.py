@@ -1,7 +1,5 @@
 """The layer of which attention is compared: its sizes, and the table."""
 
-import importlib.util
-
 import pytest
 
 from benchmarks import attention
@@ -10,9 +8,6 @@ from bigclip.planning.topology import make_pod
 
 
 @pytest.mark.tpu_compiler
-@pytest.mark.skipif(
-    importlib.util.find_spec("libtpu") is None, reason="needs `pip install -e .[tpu]`"
-)
 def test_all_ways_compute_the_same_products():
     pod, arch = make_pod("v5e:2x2"), architecture("tiny-clip")
     compiled = {

@@ -73,7 +73,9 @@ def test_what_open_clip_lacks_is_told():
 
 
 @pytest.mark.peers
-@pytest.mark.skipif(not importlib.util.find_spec("open_clip"), reason="open_clip is no extra")
+@pytest.mark.skipif(
+    not importlib.util.find_spec("open_clip"), reason="needs open_clip: see benchmarks/README.md"
+)
 @pytest.mark.parametrize("name", ["tiny-clip", "tiny-vit-8", "clip-vit-b-32"])
 def test_open_clip_has_as_many_parameters(name):
     from benchmarks.open_clip_worker import open_clip

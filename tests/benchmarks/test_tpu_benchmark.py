@@ -1,7 +1,5 @@
 """A step that the TPU compiler has compiled, and the tables of such."""
 
-import importlib.util
-
 import pytest
 
 from benchmarks import tpu_step, weak_scaling
@@ -23,9 +21,6 @@ def config():
 
 @pytest.mark.slow
 @pytest.mark.tpu_compiler
-@pytest.mark.skipif(
-    importlib.util.find_spec("libtpu") is None, reason="needs `pip install -e .[tpu]`"
-)
 def test_a_step_is_compiled_for_a_pod(config):
     found = Compiler().bigclip(config=config, topology="v5e:2x2")
     assert found["fits"]

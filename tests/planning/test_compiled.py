@@ -1,7 +1,5 @@
 """Steps compiled by the TPU compiler, in this process, beside its eight CPU devices."""
 
-import importlib.util
-
 import jax
 import jax.numpy as jnp
 import pytest
@@ -22,12 +20,7 @@ from bigclip.planning.residuals import kept_bytes
 from bigclip.planning.topology import make_pod
 from bigclip.tasks import make_task
 
-pytestmark = [
-    pytest.mark.tpu_compiler,
-    pytest.mark.skipif(
-        importlib.util.find_spec("libtpu") is None, reason="needs libtpu: pip install 'jax[tpu]'"
-    ),
-]
+pytestmark = pytest.mark.tpu_compiler
 GIB = 2**30
 
 

@@ -4,18 +4,11 @@ The limits are what the ring promises: tiles and not much else. The dense form o
 these batches takes 2.5 GiB a chip.
 """
 
-import importlib.util
-
 import pytest
 
 from bigclip.planning import plan_loss
 
-pytestmark = [
-    pytest.mark.tpu_compiler,
-    pytest.mark.skipif(
-        importlib.util.find_spec("libtpu") is None, reason="needs libtpu: pip install 'jax[tpu]'"
-    ),
-]
+pytestmark = pytest.mark.tpu_compiler
 MIB = 2**20
 
 

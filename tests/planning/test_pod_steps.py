@@ -1,6 +1,5 @@
 """The large published sizes fit a v5e-256: their very train steps, by the TPU compiler."""
 
-import importlib.util
 import pathlib
 import runpy
 
@@ -10,13 +9,7 @@ from bigclip.planning import plan_training
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.tpu_compiler,
-    pytest.mark.skipif(
-        importlib.util.find_spec("libtpu") is None, reason="needs libtpu: pip install 'jax[tpu]'"
-    ),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.tpu_compiler]
 
 
 @pytest.mark.parametrize(

@@ -13,23 +13,16 @@ from bigclip.planning import topology
 from bigclip.planning.chips import CHIPS
 from bigclip.planning.topology import make_pod, wrapped
 
-NEEDS_LIBTPU = [
-    pytest.mark.tpu_compiler,
-    pytest.mark.skipif(
-        importlib.util.find_spec("libtpu") is None, reason="needs libtpu: pip install 'jax[tpu]'"
-    ),
-]
-
 
 @pytest.mark.parametrize(
     ("name", "slices", "chips", "devices"),
     [
-        pytest.param("v5e:16x16", 1, 256, 256, marks=NEEDS_LIBTPU),
-        pytest.param("v5e:1x1", 1, 1, 1, marks=NEEDS_LIBTPU),
-        pytest.param("v6e:4x8", 2, 64, 64, marks=NEEDS_LIBTPU),
-        pytest.param("v4:8x8x16", 1, 1024, 1024, marks=NEEDS_LIBTPU),
-        pytest.param("v5p:8x8x8", 1, 512, 512, marks=NEEDS_LIBTPU),
-        pytest.param("tpu7x:4x4x4", 1, 64, 128, marks=NEEDS_LIBTPU),
+        pytest.param("v5e:16x16", 1, 256, 256, marks=pytest.mark.tpu_compiler),
+        pytest.param("v5e:1x1", 1, 1, 1, marks=pytest.mark.tpu_compiler),
+        pytest.param("v6e:4x8", 2, 64, 64, marks=pytest.mark.tpu_compiler),
+        pytest.param("v4:8x8x16", 1, 1024, 1024, marks=pytest.mark.tpu_compiler),
+        pytest.param("v5p:8x8x8", 1, 512, 512, marks=pytest.mark.tpu_compiler),
+        pytest.param("tpu7x:4x4x4", 1, 64, 128, marks=pytest.mark.tpu_compiler),
     ],
 )
 def test_finds_the_devices_of_a_pod(name, slices, chips, devices):
@@ -96,7 +89,7 @@ def test_the_facts_are_of_the_right_size():
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=NEEDS_LIBTPU) for name in ("v5e:16x16", "v4:8x8x16")],
+    [pytest.param(name, marks=pytest.mark.tpu_compiler) for name in ("v5e:16x16", "v4:8x8x16")],
 )
 def test_an_axis_may_be_part_of_a_physical_one(name):
     pod = make_pod(name)
