@@ -81,9 +81,9 @@ class Examples:
             captions = self.chooser(found.captions, self.order.rng(position, Stream.CAPTION))
             pixels = decode(found.image)
         except NoCaption as error:
-            raise BadRecord(found.key, str(error)) from None
+            raise BadRecord(found.key, "no_caption", str(error)) from None
         except BadImage as error:
-            raise BadRecord(found.key, f"its picture {error}") from None
+            raise BadRecord(found.key, error.fault, f"its picture {error}") from None
         return self.augmenter(pixels, self.order.rng(position, Stream.AUGMENT)), captions
 
     def reasons(self, position: int, count: int) -> list[BadRecord]:

@@ -20,7 +20,15 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 
 class BadImage(ValueError):
-    """The bytes are no picture that can be used."""
+    """The bytes are no picture that can be used.
+
+    Attributes:
+        fault: what is wrong, one of `bigclip.data.records.FAULTS`.
+    """
+
+    def __init__(self, fault: str, reason: str):
+        super().__init__(reason)
+        self.fault = fault
 
 
 def decode(encoded: bytes) -> np.ndarray:
@@ -40,9 +48,11 @@ def decode(encoded: bytes) -> np.ndarray:
     try:
         pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
     except cv2.error as error:
-        raise BadImage(f"cannot be decoded: {error.err}") from None
+        raise BadImage("broken_image", f"cannot be decoded: {error.err}") from None
     if pixels is None:
-        raise BadImage("cannot be decoded: its header is that of a picture, its data is not")
+        raise BadImage(
+            "broken_image", "cannot be decoded: its header is that of a picture, its data is not"
+        )
     if header.has_alpha:
         # OpenCV leaves the alpha away where a file only reserves it.
         if pixels.ndim == 3 and pixels.shape[2] == 4:
@@ -61,9 +71,13 @@ def open_rgb(encoded: bytes) -> PIL.Image.Image:
         raise
     except PIL.UnidentifiedImageError:
         start = encoded[:12]
-        raise BadImage(f"is no picture in any of {', '.join(_FORMATS)}; starts {start}") from None
+        raise BadImage(
+            "unknown_image", f"is no picture in any of {', '.join(_FORMATS)}; starts {start}"
+        ) from None
     except Exception as error:  # Pillow's readers raise nearly anything on broken data
-        raise BadImage(f"cannot be decoded: {type(error).__name__}: {error}") from None
+        raise BadImage(
+            "broken_image", f"cannot be decoded: {type(error).__name__}: {error}"
+        ) from None
 
 
 def to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
@@ -93,9 +107,9 @@ def on_white(rgba: np.ndarray) -> np.ndarray:
 
 def _check_size(width: int, height: int):
     if width * height > MAX_PIXELS:
-        raise BadImage(f"has {width} x {height} pixels, more than {MAX_PIXELS:,}")
+        raise BadImage("huge_image", f"has {width} x {height} pixels, more than {MAX_PIXELS:,}")
     if not width * height:
-        raise BadImage(f"has no pixels: {width} x {height}")
+        raise BadImage("broken_image", f"has no pixels: {width} x {height}")
 
 
 class _Header(NamedTuple):

@@ -2,6 +2,23 @@
 
 from typing import NamedTuple
 
+FAULTS = (
+    # the shard
+    "broken_shard",  # cut off or damaged: what follows cannot be read
+    "incomplete_sample",  # a picture without a text, or a text without a picture
+    # the texts
+    "broken_json",
+    "caption_not_text",
+    "caption_not_utf8",
+    "no_caption",  # none, or blank ones only
+    "unknown_label",  # a class label without a name
+    # the picture
+    "empty_image",  # no bytes
+    "unknown_image",  # of no known format
+    "huge_image",  # more pixels than any photograph: a decompression bomb
+    "broken_image",  # cut off or damaged
+)
+
 
 class Record(NamedTuple):
     """One example as it was stored, before any decoding of the picture."""
@@ -18,11 +35,17 @@ class BadRecord(Exception):
     Reading the same record again gives the same error, so whoever reads may replace the record
     by another one and stay reproducible. Failures of the disk or the network are not of this
     kind; they stay `OSError`.
+
+    Attributes:
+        key: of the record.
+        fault: what is wrong, one of `FAULTS`; bad records are counted under this name.
+        reason: the same in a sentence, with what was found.
     """
 
-    def __init__(self, key: str, reason: str):
-        super().__init__(key, reason)  # both in args, so that it survives pickling
+    def __init__(self, key: str, fault: str, reason: str):
+        super().__init__(key, fault, reason)  # all in args, so that it survives pickling
         self.key = key
+        self.fault = fault
         self.reason = reason
 
     def __str__(self) -> str:
@@ -48,12 +71,14 @@ def checked_captions(key: str, captions: dict[str, object]) -> dict[str, list[st
         if isinstance(texts, (str, bytes)):
             texts = [texts]
         elif not isinstance(texts, (list, tuple)):
-            raise BadRecord(key, f"caption {source!r} is not text but {_described(texts)}")
+            raise BadRecord(
+                key, "caption_not_text", f"caption {source!r} is not text but {_described(texts)}"
+            )
         kept = [text for text in (_as_text(key, source, text) for text in texts) if text]
         if kept:
             checked[source] = kept
     if not checked:
-        raise BadRecord(key, "no caption: every text is missing or blank")
+        raise BadRecord(key, "no_caption", "no caption: every text is missing or blank")
     return checked
 
 
@@ -65,15 +90,17 @@ def _as_text(key: str, source: str, text: object) -> str:
             text = text.decode("utf-8")
         except UnicodeDecodeError as error:
             message = f"caption {source!r} is not valid UTF-8 ({error.reason} at {error.start})"
-            raise BadRecord(key, message) from None
+            raise BadRecord(key, "caption_not_utf8", message) from None
     if not isinstance(text, str):
-        raise BadRecord(key, f"caption {source!r} is not text but {_described(text)}")
+        raise BadRecord(
+            key, "caption_not_text", f"caption {source!r} is not text but {_described(text)}"
+        )
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
         # JSON can spell half of a surrogate pair; no tokenizer can take it.
         message = f"caption {source!r} holds a lone surrogate, which is no character"
-        raise BadRecord(key, message) from None
+        raise BadRecord(key, "caption_not_utf8", message) from None
     return text.strip()
 
 

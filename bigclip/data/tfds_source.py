@@ -83,7 +83,7 @@ class TfdsSource:
         if self.label_key:
             label = int(_reach(example, self.label_key))
             if not 0 <= label < len(self.class_names):
-                raise BadRecord(key, f"its {self.label_key} {label} has no name")
+                raise BadRecord(key, "unknown_label", f"its {self.label_key} {label} has no name")
             class_name = self.class_names[label].replace("_", " ")
             metadata = {"label": label, "class_name": class_name}
             captions[_LABEL_SOURCE] = [text.replace("{}", class_name) for text in self.templates]

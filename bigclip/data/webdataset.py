@@ -181,9 +181,11 @@ def _parse_json(key: str, content: bytes) -> dict:
     try:
         metadata = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise BadRecord(key, f"its .json cannot be read: {error}") from None
+        raise BadRecord(key, "broken_json", f"its .json cannot be read: {error}") from None
     if not isinstance(metadata, dict):
-        raise BadRecord(key, f"its .json holds a {type(metadata).__name__}, not an object")
+        raise BadRecord(
+            key, "broken_json", f"its .json holds a {type(metadata).__name__}, not an object"
+        )
     return metadata
 
 

@@ -279,7 +279,7 @@ class Rare:
 
     def __getitem__(self, index):
         if index == 0:
-            raise BadRecord("first", "for a change")
+            raise BadRecord("first", "broken_json", "for a change")
         image = np.zeros((4, 4, 3), np.uint8)
         import cv2
 
