@@ -34,6 +34,15 @@ def clean_canonical(text: str) -> str:
     return " ".join(text.split())
 
 
+def clean_lower(text: str) -> str:
+    """Lower-case and nothing else: SigLIP 2's captions (arXiv 2502.14786).
+
+    All letters, as the models' classes in `transformers` do it; big_vision's training lower-cases
+    ASCII letters only.
+    """
+    return text.lower()
+
+
 def clean_nothing(text: str) -> str:
     """Leave the text as it is."""
     return text
@@ -43,5 +52,6 @@ CLEANERS = {
     "clip": clean_clip,
     "cased": clean_cased,
     "canonical": clean_canonical,
+    "lower": clean_lower,
     "none": clean_nothing,
 }

@@ -14,6 +14,7 @@ from bigclip.config import ConfigError, call, check, plain
 from bigclip.data.preprocess import Preprocess
 from bigclip.data.sources import Source
 from bigclip.data.tokenizer import Tokenizer
+from bigclip.data.tokenizer_options import read_tokenizer
 from bigclip.parallel import check_batch, make_mesh
 from bigclip.tasks import Task, make_task
 from bigclip.training.durations import in_steps
@@ -21,7 +22,6 @@ from bigclip.training.groups import Group
 from bigclip.training.optimizer import make_optimizer
 from bigclip.training.options import checkpoint_options, data_options, log_options
 from bigclip.training.schedules import Schedule, make_schedule
-from bigclip.training.tokenizers import read_tokenizer
 
 # Arguments of `make_schedule` and `make_optimizer` that are no keys of a configuration.
 UNIT_KEYS = ("total_steps", "batch_size", "epoch_examples")

@@ -4,14 +4,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bigclip.config import ConfigError, call, check, choose
-from bigclip.data.records import BadRecord
 from bigclip.data.sources import Source
-from bigclip.data.tokenizer import Tokenizer, clip_bpe, train_tokenizer
-
-
-def _clip_tokenizer(source: Source, *, context_length: int = 77) -> Tokenizer:
-    """CLIP's byte-pair encoding of 49,408 tokens."""
-    return clip_bpe(context_length=context_length)
+from bigclip.data.tokenizer import (
+    Tokenizer,
+    clip_bpe,
+    huggingface_tokenizer,
+    load_tokenizer,
+    sentencepiece_tokenizer,
+    train_tokenizer,
+)
+from bigclip.data.tokenizer.corpus import captions_of_source
 
 
 def _trained_tokenizer(
@@ -35,17 +37,8 @@ def _trained_tokenizer(
         caption_sources: which captions to read; all by default.
         max_records: read at most so many, spread evenly over the source.
     """
-    texts = []
-    stride = max(-(-len(source) // max_records), 1)
-    for index in range(0, len(source), stride):
-        try:
-            captions = source[index].captions
-        except BadRecord:
-            continue  # counted, named and judged when the batches are opened
-        for name in sorted(captions) if caption_sources is None else caption_sources:
-            texts += captions.get(name, [])
     return train_tokenizer(
-        texts,
+        captions_of_source(source, caption_sources=caption_sources, max_records=max_records),
         vocab_size=vocab_size,
         context_length=context_length,
         min_frequency=min_frequency,
@@ -53,11 +46,18 @@ def _trained_tokenizer(
     )
 
 
-TOKENIZERS = {"clip_bpe": _clip_tokenizer, "trained": _trained_tokenizer}
+# By kind; all but "trained" are files, or ship with bigclip.
+_FIXED = {
+    "clip_bpe": clip_bpe,
+    "sentencepiece": sentencepiece_tokenizer,
+    "huggingface": huggingface_tokenizer,
+    "saved": load_tokenizer,
+}
+TOKENIZERS = {**_FIXED, "trained": _trained_tokenizer}
 
 
 def read_tokenizer(block: Mapping[str, Any]) -> Callable[[Source], Tokenizer]:
-    """Check the block before any data is opened.
+    """Check the block before any data or file is opened.
 
     Args:
         block: `kind`, one of `TOKENIZERS`, and its arguments.
@@ -71,6 +71,10 @@ def read_tokenizer(block: Mapping[str, Any]) -> Callable[[Source], Tokenizer]:
     arguments = dict(block.items())
     if "kind" not in arguments:
         raise ConfigError(f"config.tokenizer.kind is missing. Valid: {', '.join(TOKENIZERS)}.")
-    make = choose(arguments.pop("kind"), TOKENIZERS, "config.tokenizer.kind")
+    kind = arguments.pop("kind")
+    make = choose(kind, TOKENIZERS, "config.tokenizer.kind")
+    if kind in _FIXED:
+        check(make, arguments, "tokenizer")
+        return lambda source: call(make, arguments, "tokenizer")
     check(make, arguments, "tokenizer", given=("source",))
     return lambda source: call(make, arguments, "tokenizer", source)

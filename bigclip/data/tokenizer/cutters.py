@@ -1,0 +1,86 @@
+"""What cuts clean text into ids: a model of the `tokenizers` or of the `sentencepiece` library.
+
+Either is plain data in a tokenizer's manifest, under `pieces`: the content of a `tokenizer.json`,
+or `{"sentencepiece": the bytes of the .model file in base64}`.
+"""
+
+import base64
+import json
+from typing import Protocol
+
+import sentencepiece
+import tokenizers
+
+
+class Cutter(Protocol):
+    """Cuts clean text, without any special id.
+
+    Attributes:
+        num_ids: one more than the largest id that a text can get.
+    """
+
+    num_ids: int
+
+    def ids(self, text: str) -> list[int]: ...
+
+    def pieces(self, text: str) -> list[str]: ...
+
+    def to_dict(self) -> dict: ...
+
+
+class JsonCutter:
+    """A model of the `tokenizers` library, by the content of its `tokenizer.json`."""
+
+    def __init__(self, content: dict):
+        # Kept as text: as Python objects, a vocabulary of 256,000 takes ten times the memory.
+        self._content = json.dumps(content)
+        self._cut = tokenizers.Tokenizer.from_str(self._content)
+        self.num_ids = 1 + max(self._cut.get_vocab().values(), default=-1)
+
+    # One text a call: the library's own batches start threads, which forbid a later fork.
+    def ids(self, text: str) -> list[int]:
+        return self._cut.encode(text, add_special_tokens=False).ids
+
+    def pieces(self, text: str) -> list[str]:
+        return self._cut.encode(text, add_special_tokens=False).tokens
+
+    def to_dict(self) -> dict:
+        return json.loads(self._content)
+
+
+class SentencePieceCutter:
+    """A model of the `sentencepiece` library, by the bytes of its file.
+
+    The library itself cuts, for its rules of normalization and of ties are nobody else's.
+    """
+
+    def __init__(self, model: bytes):
+        """Load the model.
+
+        Raises:
+            ValueError: if the bytes are no SentencePiece model.
+        """
+        self._model = model
+        try:
+            self.processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+            self.num_ids = self.processor.vocab_size()
+        except RuntimeError:
+            self.num_ids = 0
+        if not self.num_ids:
+            raise ValueError("no SentencePiece model")
+
+    def ids(self, text: str) -> list[int]:
+        return self.processor.encode(text)
+
+    def pieces(self, text: str) -> list[str]:
+        return self.processor.encode(text, out_type=str)
+
+    def to_dict(self) -> dict:
+        return {"sentencepiece": base64.b64encode(self._model).decode("ascii")}
+
+
+def open_cutter(pieces: dict) -> Cutter:
+    """Make the cutter that `to_dict` described."""
+    if "sentencepiece" in pieces:
+        return SentencePieceCutter(base64.b64decode(pieces["sentencepiece"]))
+    return JsonCutter(pieces)
