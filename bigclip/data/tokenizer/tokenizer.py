@@ -14,11 +14,12 @@ from bigclip.data.tokenizer.cutters import open_cutter
 
 # A text is cut to so many characters an id before anything else, because a page of a megabyte
 # would otherwise cost a second of repairs and cutting for the sake of its first 75 words. That
-# leaves the first L ids as they are: pieces are 4 characters on the average and some 16 to 64 at
-# most, and even letters that are all spelt as HTML entities ("&#233;") take 9 each. Only what
-# looks at the whole text can tell the difference: blank or unknown characters by the thousand, and
-# `ftfy`, which repairs a line as a whole or not at all.
-_CHARACTERS_PER_ID = 256
+# leaves the first L ids as they are: an id stands for 4 characters on the average and some 16 in
+# plain prose, and even where every letter is spelt as an HTML entity ("&#233;", at most 9
+# characters) and words are cut into pieces of 8, for less than 128. Only a run of thousands of
+# blanks, of one repeated mark or of characters that the vocabulary lacks can tell the difference,
+# and `ftfy`, which repairs a line as a whole or not at all.
+_CHARACTERS_PER_ID = 128
 
 
 class Tokenizer:
