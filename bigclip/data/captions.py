@@ -13,14 +13,28 @@ rules here pick and put together, as a pure function of (the record's captions, 
     compose   {"name_and_keywords": ["name", "keywords"]}: a new source to be named in `weights`,
               one draw from each part, joined without repeats: "fox, face, animal".
     templates {"name": ["a photo of a {}.", "{}"]}: what is drawn from the source is put into one
-              of these.
+              of these. A prompt, too: {"vlm": ["caption: {}"]}.
+    fallback  {"min_words": 2, "source": "txt"}: a text with fewer words, before any template, is
+              given up for one of this source, if the record has it.
+
+What papers that train on rewritten captions do, said so, with the original caption in "txt":
+
+    LaCLIP (arXiv 2305.20088), the original or one of four rewrites, each as likely:
+        weights={"txt": 1, "rewrites": 4}, fallback={"min_words": 2, "source": "txt"}
+    VeCLIP (arXiv 2310.07699), the original or the visually enriched caption, by halves:
+        weights={"txt": 1, "vecap": 1}
+    RWKV-CLIP (arXiv 2406.06973), the original, the synthetic and the generated one, by thirds:
+        weights={"txt": 1, "synthetic": 1, "generated": 1}
+    DataCompDR (arXiv 2311.17049), the loss summed over the original and a synthetic one, of five:
+        policy="all", weights={"txt": 1, "syn_text": 1}
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from bigclip.config import ConfigError
+from bigclip.config import ConfigError, check
 
 
 class NoCaption(Exception):
@@ -38,6 +52,7 @@ class CaptionChooser:
         join: Sequence[str] = (),
         compose: Mapping[str, Sequence[str]] | None = None,
         templates: Mapping[str, Sequence[str]] | None = None,
+        fallback: Mapping[str, Any] | None = None,
         separator: str = ", ",
     ):
         """Check the rules; the module's docstring explains them.
@@ -71,11 +86,19 @@ class CaptionChooser:
                     raise ConfigError(
                         f"config.data.captions.templates.{source}: {text!r} must hold {{}} once"
                     )
+        if fallback is not None:
+            check(_read_fallback, fallback, "data.captions.fallback")
+            if fallback["source"] in (compose or {}):
+                raise ConfigError(
+                    f"config.data.captions.fallback.source: {fallback['source']!r} is composed; "
+                    "name a source that records hold"
+                )
         self.policy = policy
         self.weights = None if weights is None else dict(weights)
         self.join = frozenset(join)
         self.compose = {name: tuple(parts) for name, parts in (compose or {}).items()}
         self.templates = {name: tuple(texts) for name, texts in (templates or {}).items()}
+        self.fallback = None if fallback is None else _read_fallback(**fallback)
         self.separator = separator
         if self.weights is not None:
             idle = {*self.join, *self.compose, *self.templates} - self.stored_sources
@@ -94,7 +117,7 @@ class CaptionChooser:
     @property
     def stored_sources(self) -> frozenset[str]:
         """The sources that are expected in records, those behind compositions included."""
-        names = self.weights or {}
+        names = [*(self.weights or {}), *([] if self.fallback is None else [self.fallback[1]])]
         return frozenset(part for name in names for part in self.compose.get(name, (name,)))
 
     def __call__(
@@ -142,6 +165,10 @@ class CaptionChooser:
             text = self.separator.join(_without_repeats(parts))
         else:
             text = self.separator.join(self._take(source, captions[source], rng))
+        if self.fallback is not None:
+            min_words, original = self.fallback
+            if original != source and original in captions and len(text.split()) < min_words:
+                return self._draw(original, captions, rng)
         templates = self.templates.get(source)
         if templates:
             # Not str.format, which would choke on a brace in a caption.
@@ -153,6 +180,18 @@ class CaptionChooser:
             return [texts[_below(len(texts), rng)]]
         order = rng.permutation(len(texts))
         return [texts[i] for i in order[: 1 + _below(len(texts), rng)]]
+
+
+def _read_fallback(*, min_words: int, source: str) -> tuple[int, str]:
+    if isinstance(min_words, bool) or not isinstance(min_words, int) or min_words < 1:
+        raise ConfigError(
+            f"config.data.captions.fallback.min_words must be 1 or more, not {min_words!r}"
+        )
+    if not isinstance(source, str):
+        raise ConfigError(
+            f"config.data.captions.fallback.source must name a caption source, not {source!r}"
+        )
+    return min_words, source
 
 
 def _below(count: int, rng: np.random.Generator) -> int:
