@@ -4,8 +4,10 @@ from typing import NamedTuple
 
 FAULTS = (
     # the shard
+    "missing_shard",
     "broken_shard",  # cut off or damaged: what follows cannot be read
     "incomplete_sample",  # a picture without a text, or a text without a picture
+    "broken_record",  # damaged on disk, or not of the form that its file promises
     # the texts
     "broken_json",
     "caption_not_text",
@@ -13,6 +15,7 @@ FAULTS = (
     "no_caption",  # none, or blank ones only
     "unknown_label",  # a class label without a name
     # the picture
+    "missing_image",  # the file that is named is not there
     "empty_image",  # no bytes
     "unknown_image",  # of no known format
     "huge_image",  # more pixels than any photograph: a decompression bomb
