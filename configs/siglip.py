@@ -5,8 +5,15 @@
 
 Sizes: b16, l16, so400m14, gopt16. Batch 32,768 for 9 billion examples; Adafactor with second
 moments capped at 0.95, learning rate 1e-3, weight decay 1e-4, clipping at 1, pictures squashed to
-a square without any augmentation. The tokenizer of the published models is a SentencePiece model
-of C4, which does not ship; here one of 32,000 tokens is trained on the captions.
+a square without any augmentation.
+
+The tokenizers of the published models are SentencePiece models, which do not ship: C4's of 32,000
+pieces (T5's, "cc_en.32000"), and Gemma's of 256,000 for gopt16, which is SigLIP 2's. Who has the
+file names it behind the size:
+
+    --config configs/siglip.py:b16,/data/cc_en.32000/sentencepiece.model
+
+Otherwise one of 32,000 tokens is trained on the captions.
 """
 
 from ml_collections import ConfigDict
@@ -22,9 +29,13 @@ SIZES = {
 
 
 def get_config(arg: str = "b16") -> ConfigDict:
-    """Return the configuration of one size."""
+    """Return the configuration of one size ("b16"), with a tokenizer's file ("b16,PATH")."""
+    arg, _, tokenizer = arg.partition(",")
     if arg not in SIZES:
-        raise ValueError(f"configs/siglip.py:{arg}: the argument is one of {', '.join(SIZES)}.")
+        raise ValueError(
+            f"configs/siglip.py:{arg}: the argument is one of {', '.join(SIZES)}, and may be "
+            "followed by a comma and the path of a SentencePiece model."
+        )
     architecture, size, context_length = SIZES[arg]
     config = ConfigDict()
     config.batch_size = 32_768
@@ -50,12 +61,23 @@ def get_config(arg: str = "b16") -> ConfigDict:
         "mean": (0.5, 0.5, 0.5),
         "std": (0.5, 0.5, 0.5),
     }
-    config.tokenizer = {
-        "kind": "trained",
-        "vocab_size": 32_000,
-        "context_length": context_length,
-        "clean": "canonical",
-    }
+    if tokenizer:
+        config.tokenizer = {
+            "kind": "sentencepiece",
+            "path": tokenizer,
+            "context_length": context_length,
+            "eos": "model",
+            # SigLIP fills up with eos, SigLIP 2 with the model's padding.
+            "pad": "model" if arg == "gopt16" else "</s>",
+            "clean": "lower" if arg == "gopt16" else "canonical",
+        }
+    else:
+        config.tokenizer = {
+            "kind": "trained",
+            "vocab_size": 32_000,
+            "context_length": context_length,
+            "clean": "canonical",
+        }
     config.data = {
         "source": {"kind": "webdataset", "shards": placeholder(str)},
         "num_threads": 8,

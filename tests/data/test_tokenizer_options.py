@@ -1,6 +1,8 @@
 """config.tokenizer: which tokenizer a block makes, and what it learns from."""
 
 import json
+import pathlib
+import runpy
 
 import pytest
 from ml_collections import ConfigDict
@@ -110,3 +112,25 @@ def test_a_file_of_another_kind_is_told_from_a_saved_one(tmp_path):
         (tmp_path / "other.json").write_text(content)
         with pytest.raises(ConfigError, match="no tokenizer that bigclip saved.*huggingface"):
             load_tokenizer(str(tmp_path / "other.json"))
+
+
+@pytest.mark.parametrize(
+    ("size", "pad", "clean", "length"),
+    [("so400m14", "</s>", "canonical", 16), ("gopt16", "model", "lower", 64)],
+)
+def test_siglip_takes_the_published_tokenizer_behind_the_size(size, pad, clean, length):
+    configs = pathlib.Path(__file__).parents[2] / "configs"
+    get_config = runpy.run_path(str(configs / "siglip.py"))["get_config"]
+    block = get_config(f"{size},/data/c4,en:1/sp.model").tokenizer.to_dict()
+    assert block.pop("kind") == "sentencepiece"
+    assert block == {
+        "path": "/data/c4,en:1/sp.model",
+        "context_length": length,
+        "eos": "model",
+        "pad": pad,
+        "clean": clean,
+    }
+    read_tokenizer({"kind": "sentencepiece", **block})  # every key is one of the reader's
+    assert get_config(size).tokenizer.kind == "trained"
+    with pytest.raises(ValueError, match="path of a SentencePiece model"):
+        get_config("b17,/data/sp.model")
