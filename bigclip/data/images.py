@@ -1,22 +1,45 @@
 """From encoded bytes to RGB pixels: uint8 [H, W, 3].
 
 One meaning, two ways. Pillow reads everything, and defines what comes out: the first frame of an
-animation, turned upright as EXIF says, transparency laid on white, grey and CMYK brought to RGB,
-16 bits cut to 8. OpenCV reads the plain cases (nearly all of a web data set) two to three times
-as fast and to the same pixels; `decode` looks at the header to know which case it has, and how
-large the picture is before any memory is spent on it.
+animation, transparency laid on white, grey and CMYK brought to RGB, 16 bits cut to 8; and then
+turned upright as EXIF says (and XMP does not: as browsers show it). OpenCV reads the plain cases
+(nearly all of a web data set) two to three times as fast and to the same pixels; `decode` looks
+at the header to know which case it has, and how large the picture is before any memory is spent
+on it.
+
+What cannot be used is a `BadImage` of one of four faults. AVIF and HEIC are "unknown_image":
+which of them can be read depends on how Pillow was built, and a data set must not.
 """
 
 import io
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
+
+from bigclip.data.image_headers import Header, exif_orientation, read_header
 
 MAX_PIXELS = 89_478_485  # where Pillow, too, begins to suspect a decompression bomb
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
+_PNG_END = b"IEND\xaeB`\x82"
+# EXIF's orientations from 2 on.
+_TURNS = (
+    PIL.Image.Transpose.FLIP_LEFT_RIGHT,
+    PIL.Image.Transpose.ROTATE_180,
+    PIL.Image.Transpose.FLIP_TOP_BOTTOM,
+    PIL.Image.Transpose.TRANSPOSE,
+    PIL.Image.Transpose.ROTATE_270,
+    PIL.Image.Transpose.TRANSVERSE,
+    PIL.Image.Transpose.ROTATE_90,
+)
+# In OpenCV a flag that reduces is that of grey plus, for colour, another one.
+_REDUCED = {
+    1: 0,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
 
 
 class BadImage(ValueError):
@@ -31,20 +54,30 @@ class BadImage(ValueError):
         self.fault = fault
 
 
-def decode(encoded: bytes) -> np.ndarray:
+def decode(encoded: bytes, *, reduced: int = 1) -> np.ndarray:
     """Decode as fast as possible.
 
+    Args:
+        encoded: the file's content.
+        reduced: 1, 2, 4 or 8; a pixel of the result stands for a square with sides of so many.
+            More than 1 only where `reducible_size` is not None: libjpeg then computes fewer
+            pixels to begin with.
+
     Returns:
-        uint8 [H, W, 3], RGB.
+        uint8 [ceil(H / reduced), ceil(W / reduced), 3], RGB.
 
     Raises:
         BadImage: if it is no picture, is cut off, or has more than `MAX_PIXELS` pixels.
     """
-    header = _sniff(encoded)
-    if header is None:
+    header = _checked_header(encoded)
+    if header is None or not header.is_plain:
         return np.asarray(open_rgb(encoded))
-    _check_size(header.width, header.height)
-    flags = cv2.IMREAD_UNCHANGED if header.has_alpha else cv2.IMREAD_COLOR_RGB
+    if header.kind == "png" and _PNG_END not in encoded:
+        # Known without libpng, which would write of it to the standard error.
+        raise BadImage("broken_image", "cannot be decoded: the end of the PNG file is missing")
+    flags = cv2.IMREAD_UNCHANGED
+    if not header.has_alpha:
+        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | _REDUCED[reduced]
     try:
         pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
     except cv2.error as error:
@@ -53,26 +86,59 @@ def decode(encoded: bytes) -> np.ndarray:
         raise BadImage(
             "broken_image", "cannot be decoded: its header is that of a picture, its data is not"
         )
+    expected = -(-header.height // reduced), -(-header.width // reduced)
+    if pixels.shape[:2] != expected:
+        raise BadImage(
+            "broken_image",
+            f"says that it is {header.width} x {header.height} large, but its data is not",
+        )
     if header.has_alpha:
         # OpenCV leaves the alpha away where a file only reserves it.
         if pixels.ndim == 3 and pixels.shape[2] == 4:
             return on_white(cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA))
         return np.asarray(open_rgb(encoded))
-    return pixels
+    return _turned(pixels, header.orientation)
+
+
+def reducible_size(encoded: bytes) -> tuple[int, int] | None:
+    """Tell the width and height, upright, of a picture that `decode` can reduce; else None.
+
+    Pixel (x, y) of the reduced picture is then the square from (n x, n y) of the whole one.
+
+    Raises:
+        BadImage: if the header says that the picture has no pixels, or more than `MAX_PIXELS`.
+    """
+    header = _checked_header(encoded)
+    if header is None or header.kind != "jpeg" or not header.is_plain:
+        return None
+    # libjpeg's last squares may reach over the edge, which a turn would make the first ones.
+    if header.orientation != 1 and (header.width % 8 or header.height % 8):
+        return None
+    return header.upright_size
 
 
 def open_rgb(encoded: bytes) -> PIL.Image.Image:
     """Decode with Pillow, into mode RGB. Errors as `decode`."""
+    _checked_header(encoded)
     try:
         image = PIL.Image.open(io.BytesIO(encoded), formats=_FORMATS)
         _check_size(*image.size)
-        return to_rgb(PIL.ImageOps.exif_transpose(image))
+        image.load()
+        orientation = exif_orientation(image.info.get("exif", b""))
+        image = to_rgb(image)
+        return image.transpose(_TURNS[orientation - 2]) if orientation > 1 else image
     except BadImage:
         raise
+    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
+        raise BadImage("huge_image", f"has more than {MAX_PIXELS:,} pixels: {error}") from None
     except PIL.UnidentifiedImageError:
-        start = encoded[:12]
+        if encoded.startswith(_SIGNATURES) or encoded[8:12] == b"WEBP":
+            raise BadImage(
+                "broken_image", "begins like a picture, but its header cannot be read"
+            ) from None
         raise BadImage(
-            "unknown_image", f"is no picture in any of {', '.join(_FORMATS)}; starts {start}"
+            "unknown_image",
+            f"is no picture in any of {', '.join(_FORMATS)}; starts {encoded[:12]}",
         ) from None
     except Exception as error:  # Pillow's readers raise nearly anything on broken data
         raise BadImage(
@@ -105,6 +171,15 @@ def on_white(rgba: np.ndarray) -> np.ndarray:
     return 255 - ((shade + (shade >> 8)) >> 8).astype(np.uint8)
 
 
+def _checked_header(encoded: bytes) -> Header | None:
+    if not encoded:
+        raise BadImage("empty_image", "has no bytes")
+    header = read_header(encoded)
+    if header is not None:
+        _check_size(header.width, header.height)
+    return header
+
+
 def _check_size(width: int, height: int):
     if width * height > MAX_PIXELS:
         raise BadImage("huge_image", f"has {width} x {height} pixels, more than {MAX_PIXELS:,}")
@@ -112,70 +187,12 @@ def _check_size(width: int, height: int):
         raise BadImage("broken_image", f"has no pixels: {width} x {height}")
 
 
-class _Header(NamedTuple):
-    width: int
-    height: int
-    has_alpha: bool
-
-
-def _sniff(encoded: bytes) -> _Header | None:
-    """Read the size from the header of a picture that OpenCV reads as Pillow does; else None."""
-    if encoded[:3] == b"\xff\xd8\xff":
-        return _sniff_jpeg(encoded)
-    if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
-        return _sniff_webp(encoded)
-    if encoded[:8] == b"\x89PNG\r\n\x1a\n":
-        return _sniff_png(encoded)
-    return None
-
-
-def _sniff_jpeg(encoded: bytes) -> _Header | None:
-    position = 2
-    while position + 9 < len(encoded) and encoded[position] == 0xFF:
-        marker = encoded[position + 1]
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
-        length = int.from_bytes(encoded[position + 2 : position + 4], "big")
-        # Baseline, extended and progressive frames; the others are rare and left to Pillow.
-        if marker in (0xC0, 0xC1, 0xC2):
-            height = int.from_bytes(encoded[position + 5 : position + 7], "big")
-            width = int.from_bytes(encoded[position + 7 : position + 9], "big")
-            # Four components are CMYK, which the two libraries bring to RGB differently.
-            return _Header(width, height, False) if encoded[position + 9] in (1, 3) else None
-        if marker == 0xDA or length < 2:
-            return None
-        position += 2 + length
-    return None
-
-
-def _sniff_webp(encoded: bytes) -> _Header | None:
-    if len(encoded) < 30:
-        return None
-    kind = encoded[12:16]
-    if kind == b"VP8 ":
-        width = int.from_bytes(encoded[26:28], "little") & 0x3FFF
-        return _Header(width, int.from_bytes(encoded[28:30], "little") & 0x3FFF, False)
-    if kind == b"VP8L":
-        bits = int.from_bytes(encoded[21:25], "little")
-        return _Header((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, bool(bits >> 28 & 1))
-    if kind == b"VP8X":
-        flags = encoded[20]
-        if flags & 0x0A:  # an animation, or EXIF with perhaps an orientation
-            return None
-        width = int.from_bytes(encoded[24:27], "little") + 1
-        return _Header(width, int.from_bytes(encoded[27:30], "little") + 1, bool(flags & 0x10))
-    return None
-
-
-def _sniff_png(encoded: bytes) -> _Header | None:
-    width = int.from_bytes(encoded[16:20], "big")
-    height = int.from_bytes(encoded[20:24], "big")
-    if len(encoded) < 33 or encoded[24] != 8 or encoded[25] not in (0, 2, 3, 6):
-        return None
-    position = 33
-    while encoded[position + 4 : position + 8] not in (b"IDAT", b""):
-        if encoded[position + 4 : position + 8] in (b"tRNS", b"eXIf", b"acTL"):
-            return None
-        position += 12 + int.from_bytes(encoded[position : position + 4], "big")
-    return _Header(width, height, encoded[25] == 6)
+def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Apply one of EXIF's orientations: 1 to 4 flip, 5 to 8 exchange the axes as well."""
+    if orientation == 1:
+        return pixels
+    if orientation >= 5:
+        pixels = cv2.transpose(pixels)
+    # OpenCV's codes: up and down, left and right, both.
+    code = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}.get(orientation)
+    return pixels if code is None else cv2.flip(pixels, code)
