@@ -5,12 +5,17 @@ decodes them in plain Python. TensorFlow is never imported.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
 
 from bigclip.config import ConfigError
+from bigclip.data import stored_records
 from bigclip.data.records import BadRecord, Record, checked_captions
 
 _LABEL_SOURCE = "label"
+# Texts that many data sets of the catalogue have beside their labels, and that describe nothing.
+_NO_CAPTIONS = ("file_name", "filename", "id", "image_id", "key", "license", "path", "url")
 
 
 class TfdsSource:
@@ -38,9 +43,11 @@ class TfdsSource:
             image_key: the feature that holds the picture; found if there is only one image.
             caption_keys: features that hold captions, text or sequences of it; "captions/text"
                 reaches into a nested one. A dict names the caption sources itself. Found if the
-                data set has only one text.
-            label_key: a class label, whose name becomes the caption source "label".
-            templates: what a label is put into; each gives one text.
+                data set has only one text that is no name of a file. What
+                `bigclip.data.convert` wrote brings the names of its caption sources along.
+            label_key: a class label or a sequence of them; names become the caption source
+                "label". Found if the data set has no such text and only one label.
+            templates: what a label is put into; each gives one text for each label.
             download: whether TFDS may download and prepare what is not there yet.
 
         Raises:
@@ -58,7 +65,13 @@ class TfdsSource:
         builder = _open_builder(name, data_dir, download=download)
         features = _Features(builder.info.features)
         self.image_key = features.only_image(image_key)
-        self.caption_keys, self.label_key = features.captions(caption_keys, label_key)
+        self._is_stored = (
+            image_key is caption_keys is label_key is None and features.are_stored_records
+        )
+        if self._is_stored:
+            self.caption_keys, self.label_key = {}, None
+        else:
+            self.caption_keys, self.label_key = features.captions(caption_keys, label_key)
         self.templates = tuple(templates)
         self.class_names = features.class_names(self.label_key) if self.label_key else ()
         self._prefix = f"{builder.info.full_name}/{split}"
@@ -71,24 +84,70 @@ class TfdsSource:
         return f"TfdsSource({self._prefix}, {len(self)} records)"
 
     def __getitem__(self, index: int) -> Record:
-        """Read record `index`; raises `BadRecord` if its captions are broken."""
+        """Read record `index`.
+
+        Raises:
+            BadRecord: if it is damaged, a label has no name, or its captions are broken.
+        """
+        return self._record(*self._read(index))
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Record | BadRecord]:
+        """Read many records, which takes about half the time of one by one.
+
+        Returns:
+            A list in the order of `indices`; a broken record stands there as its `BadRecord`, so
+            that it does not cost the others.
+        """
+        indices = [int(index) for index in indices]
+        if indices and not 0 <= min(indices) <= max(indices) < len(self):
+            raise IndexError(f"records {min(indices)} to {max(indices)} of {len(self)}")
+        try:
+            examples = self._examples.__getitems__(indices)
+        except RuntimeError:  # one of them is damaged; which one, is not told
+            return [_or_fault(self.__getitem__, index) for index in indices]
+        return [
+            _or_fault(self._record, *numbered) for numbered in zip(indices, examples, strict=True)
+        ]
+
+    def _read(self, index: int) -> tuple[int, Mapping]:
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
-        example = self._examples[int(index)]
+        try:
+            return index, self._examples[int(index)]
+        except RuntimeError as error:  # ArrayRecord keeps a checksum of each record
+            raise BadRecord(
+                f"{self._prefix}/{index}", "broken_record", f"is damaged: {str(error)[:200]}"
+            ) from None
+
+    def _record(self, index: int, example: Mapping) -> Record:
         key = f"{self._prefix}/{index}"
+        image = bytes(_reach(example, self.image_key))
+        if self._is_stored:
+            captions = stored_records.captions_by_source(
+                _reach(example, stored_records.SOURCES), _reach(example, stored_records.TEXTS)
+            )
+            metadata = stored_records.parse_metadata(key, example[stored_records.METADATA])
+            return Record(key, image, checked_captions(key, captions), metadata)
         captions = {
             source: _texts(_reach(example, path)) for source, path in self.caption_keys.items()
         }
         metadata = {}
         if self.label_key:
-            label = int(_reach(example, self.label_key))
+            captions[_LABEL_SOURCE], metadata = self._label(key, _reach(example, self.label_key))
+        return Record(key, image, checked_captions(key, captions), metadata)
+
+    def _label(self, key: str, value) -> tuple[list[str], dict]:
+        """Captions and metadata of one label, or of several."""
+        labels = np.asarray(value, np.int64).reshape(-1).tolist()
+        for label in labels:
             if not 0 <= label < len(self.class_names):
                 raise BadRecord(key, "unknown_label", f"its {self.label_key} {label} has no name")
-            class_name = self.class_names[label].replace("_", " ")
-            metadata = {"label": label, "class_name": class_name}
-            captions[_LABEL_SOURCE] = [text.replace("{}", class_name) for text in self.templates]
-        image = _reach(example, self.image_key)
-        return Record(key, bytes(image), checked_captions(key, captions), metadata)
+        names = [self.class_names[label].replace("_", " ") for label in labels]
+        # Objects of one kind are labelled one by one; the kind is said once.
+        texts = [t.replace("{}", name) for name in dict.fromkeys(names) for t in self.templates]
+        if np.ndim(value):
+            return texts, {"label": labels, "class_name": names}
+        return texts, {"label": labels[0], "class_name": names[0]}
 
     def __reduce__(self):
         # A worker process opens the files anew, which is cheaper than to send what TFDS knows.
@@ -107,6 +166,11 @@ class _Features:
 
         return self._of_kind(tfds.features.Image)
 
+    @property
+    def are_stored_records(self) -> bool:
+        """Whether `bigclip.data.convert` wrote them."""
+        return set(self._features) == set(stored_records.FEATURES)
+
     def only_image(self, path: str | None) -> str:
         if path is None and len(self.images) == 1:
             return self.images[0]
@@ -115,12 +179,13 @@ class _Features:
     def captions(self, caption_keys, label_key) -> tuple[dict[str, str], str | None]:
         import tensorflow_datasets as tfds
 
-        texts = self._of_kind(tfds.features.Text)
+        texts = self._texts()
         labels = self._of_kind(tfds.features.ClassLabel)
         if caption_keys is None and label_key is None:
-            if len(texts) == 1:
-                return {texts[0]: texts[0]}, None
-            if not texts and len(labels) == 1:
+            telling = [path for path in texts if path.split("/")[-1] not in _NO_CAPTIONS]
+            if len(telling) == 1:
+                return {telling[0]: telling[0]}, None
+            if not telling and len(labels) == 1:
                 return {}, labels[0]
             raise ConfigError(
                 "source: choose caption_keys or label_key; texts: "
@@ -138,6 +203,13 @@ class _Features:
 
     def class_names(self, path: str) -> tuple[str, ...]:
         return tuple(self._features[path].names)
+
+    def _texts(self) -> list[str]:
+        import tensorflow_datasets as tfds
+
+        # Also features that are declared as np.str_; Text is one kind of these tensors.
+        tensors = self._of_kind(tfds.features.Tensor)
+        return [path for path in tensors if self._features[path].np_dtype == np.object_]
 
     def _of_kind(self, kind) -> list[str]:
         return sorted(path for path, feature in self._features.items() if isinstance(feature, kind))
@@ -205,6 +277,13 @@ def _reach(example: Mapping, path: str):
     for name in path.split("/"):
         example = example[name]
     return example
+
+
+def _or_fault(read: Callable[..., Record], *arguments) -> Record | BadRecord:
+    try:
+        return read(*arguments)
+    except BadRecord as error:
+        return error
 
 
 def _texts(value) -> list | bytes:

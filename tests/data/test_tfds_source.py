@@ -76,13 +76,30 @@ LABELLED = builder_class(
     },
     lambda number: {"image": io.BytesIO(picture(number)), "label": number % 2},
 )
+MANY = builder_class(
+    "many",
+    {
+        "image": tfds.features.Image(encoding_format="png"),
+        "tags": tfds.features.Sequence(tfds.features.ClassLabel(names=["red_fox", "owl", "cat"])),
+        "objects": tfds.features.Sequence(
+            {"label": tfds.features.ClassLabel(names=["boat", "cup"]), "area": np.int64}
+        ),
+        "note": np.str_,
+    },
+    lambda number: {
+        "image": io.BytesIO(picture(number)),
+        "tags": [n for n in range(3) if number >> n & 1],
+        "objects": [{"label": n % 2, "area": n} for n in range(number)],
+        "note": f"note {number}",
+    },
+)
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """Prepare all three; name -> folder of the version."""
+    """Prepare all; name -> folder of the version."""
     folders = {}
-    for builder_type in (CAPTIONED, PLAIN, LABELLED):
+    for builder_type in (CAPTIONED, PLAIN, LABELLED, MANY):
         builder = builder_type(data_dir=tmp_path_factory.mktemp("tfds"), file_format="array_record")
         builder.download_and_prepare()
         folders[builder_type.name] = str(builder.data_path)
@@ -122,6 +139,105 @@ def test_labels_become_captions(prepared):
         {"label": 1, "class_name": "owl"},
     ]
     assert records[0].captions == {"label": ["a photo of a red fox.", "the red fox"]}
+
+
+def test_names_of_classes_from_a_file(tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("snow_goose\nelk\n")
+    builder = builder_class(
+        "from_file",
+        {
+            "image": tfds.features.Image(encoding_format="png"),
+            "label": tfds.features.ClassLabel(names_file=names),
+        },
+        lambda number: {"image": io.BytesIO(picture(number)), "label": number % 2},
+    )(data_dir=tmp_path / "data", file_format="array_record")
+    builder.download_and_prepare()
+    names.unlink()  # the prepared data set holds them itself
+    records = by_number(open_source(kind="tfds", data_dir=str(builder.data_path)))
+    assert [r.metadata["class_name"] for r in records] == 2 * ["snow goose", "elk"] + ["snow goose"]
+
+
+def test_each_of_several_labels_becomes_captions(prepared):
+    source = open_source(
+        kind="tfds", data_dir=prepared["many"], label_key="tags", templates=["a {}.", "{}!"]
+    )
+    records = [r for r in source.__getitems__(range(5)) if not isinstance(r, BadRecord)]
+    assert sorted(tuple(r.captions["label"]) for r in records) == [
+        ("a cat.", "cat!"),  # 4
+        ("a owl.", "owl!"),  # 2
+        ("a red fox.", "red fox!"),  # 1
+        ("a red fox.", "red fox!", "a owl.", "owl!"),  # 3
+    ]
+    [bad] = [r for r in source.__getitems__(range(5)) if isinstance(r, BadRecord)]
+    assert bad.fault == "no_caption"  # 0 has no label
+
+
+def test_objects_of_one_kind_are_named_once(prepared):
+    source = open_source(
+        kind="tfds",
+        data_dir=prepared["many"],
+        label_key="objects/label",
+        caption_keys=["note"],  # declared as np.str_, not as Text
+        templates=["a {}"],
+    )
+    record = by_number(source)[4]
+    assert record.captions == {"note": ["note 4"], "label": ["a boat", "a cup"]}
+    assert record.metadata == {"label": [0, 1, 0, 1], "class_name": ["boat", "cup", "boat", "cup"]}
+
+
+def test_batches_equal_single_reads(prepared):
+    source = open_source(kind="tfds", data_dir=prepared["plain"])
+    read = source.__getitems__([4, 0, 3, 3, 1, 2])
+    for index, record in zip([4, 0, 3, 3, 1, 2], read, strict=True):
+        if isinstance(record, BadRecord):
+            with pytest.raises(BadRecord, match="no caption"):
+                source[index]
+        else:
+            assert record == source[index]
+    assert sum(isinstance(record, BadRecord) for record in read) in (1, 2)
+    assert source.__getitems__([]) == []
+    with pytest.raises(IndexError, match="records 0 to 5 of 5"):
+        source.__getitems__([0, 5])
+
+
+def test_a_record_damaged_on_disk_costs_no_other(tmp_path):
+    builder = PLAIN(data_dir=tmp_path, file_format="array_record")
+    builder.download_and_prepare()
+    [shard] = builder.data_path.glob("*.array_record*")
+    content = bytearray(shard.read_bytes())
+    # Each record is a chunk of its own; the first one of the user's data begins past two headers.
+    content[200] ^= 0xFF
+    shard.write_bytes(content)
+    source = open_source(kind="tfds", data_dir=str(builder.data_path))
+    faults = [r.fault if isinstance(r, BadRecord) else None for r in source.__getitems__(range(5))]
+    assert faults.count("broken_record") == 1
+    assert faults.count(None) >= 3
+    with pytest.raises(BadRecord, match="is damaged"):
+        source[faults.index("broken_record")]
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "class_name"),
+    [
+        ("imagenet2012", 3, "n01491361"),
+        ("food101", 3, "beef carpaccio"),
+        ("eurosat", 3, "Highway"),
+    ],
+)
+def test_labelled_data_sets_of_the_catalogue_need_no_options(tmp_path, name, label, class_name):
+    """Records of their own features. (TFDS's mock of them would need TensorFlow.)"""
+    features = dict(tfds.builder(name, data_dir=tmp_path, try_gcs=False).info.features)
+    texts = {key: "n3.JPEG" for key in features if key not in ("image", "label")}
+    builder = builder_class(
+        f"like_{name}",
+        features,
+        lambda number: {"image": io.BytesIO(picture(number)), "label": label, **texts},
+    )(data_dir=tmp_path, file_format="array_record")
+    builder.download_and_prepare()
+    record = open_source(kind="tfds", data_dir=str(builder.data_path))[0]
+    assert record.captions == {"label": [f"a photo of a {class_name}."]}
+    assert record.metadata == {"label": label, "class_name": class_name}
 
 
 def test_chosen_texts_of_a_rich_data_set(prepared):
