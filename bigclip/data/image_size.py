@@ -4,7 +4,7 @@ import io
 
 import PIL.Image
 
-from bigclip.data.images import _sniff
+from bigclip.data.image_headers import read_header
 
 
 def image_size(encoded: bytes) -> tuple[int, int] | None:
@@ -16,7 +16,7 @@ def image_size(encoded: bytes) -> tuple[int, int] | None:
     Returns:
         None if the header is broken or of no known format; decoding will tell which.
     """
-    header = _sniff(encoded)
+    header = read_header(encoded)
     if header is not None:
         return header.width, header.height
     try:

@@ -94,7 +94,7 @@ def test_the_size_is_read_from_any_header(kind, mode, options):
 
 def test_the_header_is_enough_and_a_broken_one_is_not_the_filters_business():
     whole = picture(23, 17)
-    assert image_size(whole[: len(whole) // 2]) == (23, 17)
+    assert image_size(whole[: whole.index(b"\xff\xda") + 12]) == (23, 17)  # where pixels begin
     for encoded in (b"", b"no picture", whole[:10], b"\x89PNG\r\n\x1a\n" + b"\0" * 40):
         assert image_size(encoded) in (None, (0, 0))
         given = record()._replace(image=encoded)
