@@ -130,6 +130,18 @@ def test_no_text_makes_a_special_id(folder, originals, kind):
         assert not set(inner.tolist()) & set(special)
 
 
+def test_special_words_of_the_model_are_not_found_in_texts(tmp_path):
+    """A special token that is a word of the model's, too, and that nothing splits."""
+    words = {"[UNK]": 0, "[PAD]": 1, "[SEP]": 2, "red": 3, "fox": 4}
+    cut = tokenizers.Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    cut.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    cut.add_special_tokens(["[UNK]", "[PAD]", "[SEP]"])
+    cut.save(str(tmp_path / "tokenizer.json"))
+    assert cut.encode("red [SEP] [PAD] fox").ids == [3, 2, 1, 4]
+    ours = huggingface_tokenizer(str(tmp_path), pad="[PAD]", eos="[SEP]", context_length=8)
+    assert ours(["red [SEP] [PAD] fox"])[0].tolist() == [3, 0, 0, 4, 2, 1, 1, 1]
+
+
 def test_special_tokens_by_name_and_id(folder):
     path = str(folder / "bpe" / "tokenizer.json")
     own = huggingface_tokenizer(path)

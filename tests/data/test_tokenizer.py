@@ -197,6 +197,40 @@ def test_without_sot_and_with_eot_as_padding(trained):
     assert ids[1].tolist() == [words[0]] * 11 + [trained.eot]
 
 
+def test_only_the_beginning_of_a_very_long_text_is_cleaned(trained, monkeypatch):
+    """A caption of a megabyte costs milliseconds because most of it is never looked at."""
+    seen = []
+    monkeypatch.setitem(CLEANERS, "clip", lambda text: seen.append(len(text)) or text)
+    ids = trained(["red " * 250_000, "red"])
+    assert seen == [128 * trained.context_length, 3]
+    assert (ids[0, 1:-1] == trained(["red"])[0, 1]).all()
+
+
+def test_a_manifest_of_the_first_version_is_read():
+    old = {
+        "context_length": 5,
+        "sot": 3,
+        "eot": 4,
+        "pad": 0,
+        "clean": "clip",
+        "pieces": {
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
+            "added_tokens": [],
+            "normalizer": None,
+            "pre_tokenizer": None,
+            "post_processor": None,
+            "decoder": None,
+            "model": {"type": "BPE", "vocab": {"a": 1, "b": 2}, "merges": []},
+        },
+    }
+    tokenizer = Tokenizer.from_dict(json.loads(json.dumps(old)))
+    assert tokenizer(["BA"]).tolist() == [[3, 2, 1, 4, 0]]
+    assert tokenizer.vocab_size == 5
+    assert tokenizer.to_dict() == old
+
+
 def test_mistakes_are_named(trained):
     with pytest.raises(ConfigError, match=r"tokenizer.clean 'tidy' is none of"):
         train_tokenizer(CAPTIONS, clean="tidy")
