@@ -15,11 +15,12 @@ from bigclip.config import ConfigError
 from bigclip.data import images
 
 RESIZES = ("squash", "crop", "pad")
-_MAX_RESIZED_RATIO = 8  # of the sides; longer pictures would be huge when resized as a whole
+_MAX_RESIZED_RATIO = 32  # of the sides; longer pictures would be huge when resized as a whole
 _FILTERS = {
     "bicubic": PIL.Image.Resampling.BICUBIC,
     "bilinear": PIL.Image.Resampling.BILINEAR,
 }
+INTERPOLATIONS = (*_FILTERS, "bilinear_aliased")
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # arXiv 2103.00020, released code
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -28,16 +29,23 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 class Preprocess:
     """Brings pictures to one size.
 
-    `Preprocess(size=224, resize="crop")` is OpenAI's CLIP transform; SigLIP's is
-    `Preprocess(size=224, resize="squash", mean=(.5,) * 3, std=(.5,) * 3)`. The two papers'
-    models were trained on RGB; transparency is laid on white.
+    The published transforms, each within one grey level of its reference:
+
+        OpenAI's CLIP, open_clip     resize="crop"
+        SigLIP, Hugging Face's       resize="squash", mean=(.5,) * 3, std=(.5,) * 3
+        SigLIP, big_vision's         the same, and interpolation="bilinear_aliased"
+        big_vision's, antialiased    the same, and interpolation="bilinear"
+
+    All these models were trained on RGB; transparency is laid on white.
 
     Attributes:
         size: H, the side of the square result in pixels.
         resize: "squash" gives up the aspect ratio; "crop" fits the short side and cuts the
             centre out; "pad" fits the long side and fills with the mean colour, which
             normalisation turns into zeros.
-        interpolation: "bicubic" or "bilinear", both antialiased.
+        interpolation: "bicubic" or "bilinear", both antialiased, or "bilinear_aliased", which
+            looks at 2 x 2 pixels for each of the result, however large the picture is. That is
+            what `resize(224)` means in big_vision, in its SigLIP demo and its evaluators.
         mean: per channel, in units of pixel values in [0, 1].
         std: per channel, in the same units.
     """
@@ -55,10 +63,10 @@ class Preprocess:
             )
         if self.resize not in RESIZES:
             raise ConfigError(f"config.preprocess.resize {self.resize!r} is none of {RESIZES}")
-        if self.interpolation not in _FILTERS:
+        if self.interpolation not in INTERPOLATIONS:
             raise ConfigError(
                 f"config.preprocess.interpolation {self.interpolation!r} is none of "
-                f"{tuple(_FILTERS)}"
+                f"{INTERPOLATIONS}"
             )
         for name in ("mean", "std"):
             values = tuple(float(value) for value in getattr(self, name))
@@ -72,12 +80,24 @@ class Preprocess:
         """Return plain data for JSON; `Preprocess(**d)` makes the same object from it."""
         return {**dataclasses.asdict(self), "mean": list(self.mean), "std": list(self.std)}
 
-    def _crop_as_published(self, image: PIL.Image.Image, filter_) -> PIL.Image.Image:
+    def _resized(
+        self,
+        image: PIL.Image.Image,
+        size: tuple[int, int],
+        box: tuple[float, float, float, float] | None = None,
+    ) -> PIL.Image.Image:
+        if self.interpolation == "bilinear_aliased":
+            box = box or (0, 0, *image.size)
+            extent, bilinear = PIL.Image.Transform.EXTENT, PIL.Image.Resampling.BILINEAR
+            return image.transform(size, extent, box, bilinear)
+        return image.resize(size, _FILTERS[self.interpolation], box=box)
+
+    def _crop_as_published(self, image: PIL.Image.Image) -> PIL.Image.Image:
         # Resizing the wanted part alone would do, but for Pillow's rounding between its passes.
         resized = _short_side_to(*image.size, self.size)
         left, top = (round((side - self.size) / 2.0) for side in resized)
         corners = (left, top, left + self.size, top + self.size)
-        return image.resize(resized, filter_).crop(corners)
+        return self._resized(image, resized).crop(corners)
 
     @property
     def fill(self) -> tuple[int, int, int]:
@@ -99,18 +119,17 @@ class Preprocess:
         image = _as_rgb(picture)
         width, height = image.size
         target = (self.size, self.size)
-        filter_ = _FILTERS[self.interpolation]
         if self.resize == "squash":
-            return np.asarray(image.resize(target, filter_))
+            return np.asarray(self._resized(image, target))
         if self.resize == "crop":
             if max(width, height) > _MAX_RESIZED_RATIO * min(width, height):
                 box = crop_box(width, height, self.size)
-                return np.asarray(image.resize(target, filter_, box=box))
-            return np.asarray(self._crop_as_published(image, filter_))
+                return np.asarray(self._resized(image, target, box))
+            return np.asarray(self._crop_as_published(image))
         fitted = fitted_size(width, height, self.size)
         canvas = PIL.Image.new("RGB", target, self.fill)
         corner = ((self.size - fitted[0]) // 2, (self.size - fitted[1]) // 2)
-        canvas.paste(image.resize(fitted, filter_), corner)
+        canvas.paste(self._resized(image, fitted), corner)
         return np.asarray(canvas)
 
 
