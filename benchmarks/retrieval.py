@@ -11,7 +11,7 @@ import numpy as np
 
 from bigclip.config import ConfigError
 from bigclip.data.preprocess import Preprocess
-from bigclip.data.sources import open_source
+from bigclip.data.sources import open_random_access
 from bigclip.data.tokenizer import Tokenizer
 from bigclip.evals.records import metadata_values, read_records
 from bigclip.evals.retrieval import Pool, make_pools, pair_up
@@ -51,7 +51,7 @@ def retrieval_sets(
     for name, block in evals.items():
         if block["suite"] != "retrieval":
             continue
-        records = read_records(open_source(**block["source"]), where=block.get("where"))
+        records = read_records(open_random_access(**block["source"]), where=block.get("where"))
         limit = block.get("captions_per_image")
         texts, pairs = pair_up(
             [record_texts(one, block.get("captions", ("txt",)))[:limit] for one in records.captions]

@@ -14,7 +14,7 @@ from benchmarks.open_clip_model import open_clip_model
 from benchmarks.peers import PeerMissing, find_packages
 from benchmarks.workers import ROOT, Worker
 from bigclip.config import ConfigError, call, plain
-from bigclip.data.sources import open_source
+from bigclip.data.sources import open_random_access
 from bigclip.data.tokenizer import Tokenizer
 from bigclip.training.experiment import Experiment, experiment
 
@@ -108,7 +108,7 @@ def write_pairs(parts: Experiment, path: pathlib.Path) -> str:
 
     The texts become ids by bigclip's tokenizer, so that both sides have one vocabulary.
     """
-    source = open_source(**parts.config["data"]["source"])
+    source = open_random_access(**parts.config["data"]["source"])
     tokenizer = Tokenizer.from_dict(parts.manifest["tokenizer"])
     records = [source[i] for i in range(len(source))]
     without = [record.key for record in records if "txt" not in record.captions]

@@ -32,8 +32,9 @@ from rich import print as rich_print
 
 from bigclip import checkpoints
 from bigclip.config import ConfigError, call, parse_config_flags
+from bigclip.data.batches import Batches
 from bigclip.evals.suites import check_suites
-from bigclip.parallel import agree, batch_sharding, host_rows, is_main, processes
+from bigclip.parallel import HostRows, agree, batch_sharding, host_rows, is_main, processes
 from bigclip.training.experiment import Experiment, experiment, run_manifest
 from bigclip.training.groups import group_table
 from bigclip.training.jitted import jit_step, state_layout
@@ -94,6 +95,16 @@ def _average(steps: list[dict[str, jax.Array]]) -> dict[str, float]:
     return {name: float(np.mean([one[name] for one in fetched])) for name in fetched[0]}
 
 
+def _record_counts(batches: Batches, rows: HostRows) -> dict[str, float]:
+    """Count, over all processes, the records that were bad or filtered out, by name."""
+    counts = {f"bad_records/{fault}": count for fault, count in batches.tally.bad.items()}
+    counts |= {f"filtered/{rule}": count for rule, count in batches.tally.rejected.items()}
+    counts["bad_records"] = batches.tally.bad.total()
+    # Processes that hold the same rows count the same records.
+    share = rows.count / jax.process_count()
+    return {name: count * share for name, count in processes.add_up_counts(counts).items()}
+
+
 def _stop_if_not_finite(metrics: Mapping[str, float], step: int, records: Any) -> None:
     if np.isfinite(metrics["loss"]) and np.isfinite(metrics["grad_norm"]):
         return
@@ -146,7 +157,8 @@ def train(config: Mapping[str, Any], workdir: str) -> str:
         )
         on_batch = batch_sharding(parts.mesh)
         rows = host_rows(parts.mesh)
-        batches = parts.open_batches(first)
+        position = checkpoints.read_manifest(folder.path).get("data_position") if first else None
+        batches = parts.open_batches(first, position)
         writer = MetricWriter(folder.path, first_step=first)
         progress = ProgressLine(total_steps=total, first_step=first)
         saver = checkpoints.Writer(folder.path, **saving)
@@ -159,13 +171,12 @@ def train(config: Mapping[str, Any], workdir: str) -> str:
             **folder.describe_devices(),
             versions=checkpoints.package_versions(),
         )
-        pending, num_bad, saved_at, status = [], 0, time.monotonic(), "failed"
+        pending, saved_at, status = [], time.monotonic(), "failed"
         try:
             for step in range(first + 1, total + 1):
                 since = time.perf_counter()
                 batch = next(batches)
                 meter.waited(time.perf_counter() - since)
-                num_bad += int(batch["bad"].sum())
                 examples = {
                     name: jax.make_array_from_process_local_data(
                         on_batch, array, (parts.batch_size, *array.shape[1:])
@@ -193,8 +204,8 @@ def train(config: Mapping[str, Any], workdir: str) -> str:
                     _stop_if_not_finite(averages, step, batch["record"])
                     rate = parts.learning_rate * float(parts.schedule(step - 1))
                     seen = step * parts.batch_size
-                    bad = processes.add_up(num_bad) * rows.count / jax.process_count()
-                    more = {"learning_rate": rate, "examples_seen": seen, "bad_records": bad}
+                    more = {"learning_rate": rate, "examples_seen": seen}
+                    more |= _record_counts(batches, rows)
                     writer.write(step, {**averages, **speed, **memory(), **more})
                     progress.update(
                         step,
@@ -213,6 +224,9 @@ def train(config: Mapping[str, Any], workdir: str) -> str:
                             step=step,
                             examples_seen=step * parts.batch_size,
                             has_ema=state.ema is not None,
+                            data_position=batches.position(
+                                lambda places: processes.gather_blocks(places, rows.index)
+                            ),
                         ),
                     )
                     folder.report("running", step=step)

@@ -54,14 +54,31 @@ def make_manifest(
 
 
 def at_step(
-    manifest: Mapping[str, Any], *, step: int, examples_seen: int, has_ema: bool
+    manifest: Mapping[str, Any],
+    *,
+    step: int,
+    examples_seen: int,
+    has_ema: bool,
+    data_position: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Complete a manifest for one checkpoint.
 
-    The position in the data is `step`: the batch of a step is a pure function of (seed, step), so
-    that no iterator has a state to save.
+    Args:
+        manifest: of `make_manifest`.
+        step: the step after which it is saved.
+        examples_seen: by then.
+        has_ema: whether the arrays hold an average of the parameters.
+        data_position: where the run stands in streamed shards. Of random-access data the position
+            is `step`: the batch of a step is a pure function of (seed, step), so that no iterator
+            has a state to save.
     """
-    return {**manifest, "step": step, "examples_seen": examples_seen, "has_ema": has_ema}
+    return {
+        **manifest,
+        "step": step,
+        "examples_seen": examples_seen,
+        "has_ema": has_ema,
+        "data_position": data_position,
+    }
 
 
 def check_format(manifest: Mapping[str, Any], where: str) -> None:

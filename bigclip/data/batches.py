@@ -1,9 +1,10 @@
 """The training batches of one process: from a source to arrays, in an order that is a formula."""
 
-import logging
 import sys
 import threading
 import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import grain
 import numpy as np
@@ -11,23 +12,23 @@ import numpy as np
 from bigclip.config import ConfigError
 from bigclip.data.augment import Augmenter
 from bigclip.data.captions import CaptionChooser
-from bigclip.data.checks import check_examples, too_many_bad
-from bigclip.data.examples import Examples
+from bigclip.data.checks import check_examples
+from bigclip.data.examples import ExampleMaker, read_notes
 from bigclip.data.order import Order
 from bigclip.data.preprocess import Preprocess
+from bigclip.data.random_chunks import RandomChunks
 from bigclip.data.sources import Source
+from bigclip.data.stream_chunks import StreamChunks
+from bigclip.data.stream_mixture import StreamMixture, StreamPosition
+from bigclip.data.tally import Tally
 from bigclip.data.tokenizer import Tokenizer
 from bigclip.data.workers import allow_workers, start_worker, use_one_thread
 
-_CHUNK_EXAMPLES = 64  # what one thread makes at a time: long enough to hide Grain's own cost
-_MIN_JUDGED_EXAMPLES = 1000  # a bad record among the first few is no bad data set yet
-_MAX_LOGGED = 100
-
-logger = logging.getLogger(__name__)
+ARRAYS = ("image", "text", "record", "bad")
 
 
 def open_batches(
-    source: Source,
+    source: Source | StreamMixture,
     *,
     preprocess: Preprocess,
     tokenizer: Tokenizer,
@@ -36,6 +37,7 @@ def open_batches(
     process_index: int = 0,
     process_count: int = 1,
     start_batch: int = 0,
+    position: dict[str, Any] | None = None,
     augment: dict | None = None,
     captions: dict | None = None,
     num_threads: int = 2,
@@ -44,10 +46,10 @@ def open_batches(
 ) -> "Batches":
     """Start making batches in the background.
 
-    Row r of batch s is position s * B + r of the global stream, and what stands there depends on
-    `seed` and the position alone: not on the number of processes, threads or workers, nor on
-    `start_batch`. A process gets its share of rows as one block, so that the blocks of all
-    processes, one under the other, are the global batch.
+    What stands in row r of batch s depends on `seed`, s and r alone: not on the number of
+    processes, threads or workers, nor on where the run was resumed. A process gets its share of
+    rows as one block, so that the blocks of all processes, one under the other, are the global
+    batch.
 
     Args:
         source: the records.
@@ -59,6 +61,8 @@ def open_batches(
         process_index: which block of rows this process gets.
         process_count: into how many blocks B is divided.
         start_batch: the first batch to return; resuming at batch n means n here.
+        position: what `Batches.position` returned before that batch; for a random-access source
+            there is nothing to know but the batch.
         augment: keyword arguments of `Augmenter`.
         captions: keyword arguments of `CaptionChooser`.
         num_threads: threads that read and decode, in this process or in each worker.
@@ -70,8 +74,9 @@ def open_batches(
     Returns:
         An endless iterator of dicts of numpy arrays, b = B / process_count:
         image uint8 [b, H, W, 3], text int32 [b, L] (or [b, C, L] for the caption policy "all"),
-        record int64 [b] the number of the record in the source, bad int32 [b] how many bad
-        records were met before that one.
+        record int64 [b] the number of the record in the source (of streamed shards: the number
+        of the shard << 40 | the byte where it begins), bad int32 [b] how many bad records were
+        met before that one.
 
     Raises:
         ConfigError: before the first batch, if an option is wrong or a sample of the records
@@ -91,71 +96,82 @@ def open_batches(
             f"config.data.num_threads must be at least 1, not {num_threads}, and "
             f"config.data.num_workers at least 0, not {num_workers}"
         )
-    if not len(source):
-        raise ConfigError(f"config.data.source: {source!r} has no records")
     use_one_thread()
-    examples = Examples(
-        source,
-        order=Order(len(source), seed=seed),
+    maker = ExampleMaker(
+        seed=seed,
         augmenter=Augmenter(preprocess, **(augment or {})),
         chooser=CaptionChooser(**(captions or {})),
         tokenizer=tokenizer,
     )
-    check_examples(examples, max_bad_fraction=max_bad_fraction)
+    rows = batch_size // process_count
+    if isinstance(source, StreamMixture):
+        start = source.begin(batch_size=batch_size)
+        if position is not None:
+            start = StreamPosition.from_dict(position)
+        source.check(start, batch_size=batch_size, process_count=process_count)
+        streams = start.num_streams // process_count
+        chunks = StreamChunks(
+            source,
+            maker=maker,
+            start=start,
+            start_batch=start_batch,
+            streams=range(process_index * streams, (process_index + 1) * streams),
+            rows_per_stream=batch_size // start.num_streams,
+            num_workers=num_workers,
+        )
+    elif not len(source):
+        raise ConfigError(f"config.data.source: {source!r} has no records")
+    else:
+        order = source.order(seed) if hasattr(source, "order") else Order(len(source), seed=seed)
+        chunks = RandomChunks(
+            source,
+            order=order,
+            maker=maker,
+            batch_size=batch_size,
+            first_row=process_index * rows,
+            rows=rows,
+        )
+    check_examples(source, maker, max_bad_fraction=max_bad_fraction)
     return Batches(
-        examples,
-        batch_size=batch_size,
-        process_index=process_index,
-        process_count=process_count,
+        chunks,
+        tally=Tally(max_bad_fraction=max_bad_fraction),
         start_batch=start_batch,
         num_threads=num_threads,
         num_workers=num_workers,
-        max_bad_fraction=max_bad_fraction,
     )
 
 
 class Batches:
-    """The iterator that `open_batches` returns; also a context manager that closes it."""
+    """The iterator that `open_batches` returns; also a context manager that closes it.
+
+    Attributes:
+        next_batch: number of the batch that comes next.
+        tally: what became of the records of this process.
+    """
 
     def __init__(
         self,
-        examples: Examples,
+        chunks: RandomChunks | StreamChunks,
         *,
-        batch_size: int,
-        process_index: int,
-        process_count: int,
+        tally: Tally,
         start_batch: int,
         num_threads: int,
         num_workers: int,
-        max_bad_fraction: float,
     ):
-        self.examples = examples
         self.next_batch = start_batch
-        self._rows = batch_size // process_count
-        self._batch_size = batch_size
-        self._first_row = process_index * self._rows
-        self._max_bad_fraction = max_bad_fraction
-        self._num_seen = 0
-        self._num_bad = 0
-        self._bad_names: dict[str, str] = {}
-        chunk = max(n for n in range(1, _CHUNK_EXAMPLES + 1) if self._rows % n == 0)
-        self._chunks_per_batch = self._rows // chunk
-        make_chunk = _MakeChunk(
-            examples,
-            batch_size=batch_size,
-            first_row=self._first_row,
-            chunk=chunk,
-            chunks_per_batch=self._chunks_per_batch,
-        )
+        self.tally = tally
+        self._make = chunks
+        self._places: np.ndarray | None = None
+        per_batch = chunks.chunks_per_batch
         # Two batches ahead, shared among the workers; and something to do for each thread.
-        ahead = max(num_threads, -(-2 * self._chunks_per_batch // max(1, num_workers)))
-        dataset = grain.MapDataset.range(start_batch * self._chunks_per_batch, sys.maxsize)
-        dataset = dataset.map(make_chunk).to_iter_dataset(
+        ahead = max(num_threads, -(-2 * per_batch // max(1, num_workers)))
+        dataset = grain.MapDataset.range(start_batch * per_batch, sys.maxsize)
+        dataset = dataset.map(chunks).to_iter_dataset(
             grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=ahead)
         )
-        # Grain's ElasticIterator would do most of this, too. But it deals rows out to hosts in
-        # turn, so that their order depends on the number of hosts, makes a whole batch in one
-        # thread, and cannot prepare its workers, which then outlive a killed trainer.
+        # Grain's ElasticIterator would do most of this for random access, too. But it deals rows
+        # out to hosts in turn, so that their order depends on the number of hosts, makes a whole
+        # batch in one thread, and cannot prepare its workers, which then outlive a killed trainer.
         if num_workers:
             allow_workers()
             dataset = dataset.mp_prefetch(
@@ -164,7 +180,7 @@ class Batches:
             )
         self._chunks = iter(dataset)
         # Also when the program ends, or forgets this iterator: workers hold shared memory.
-        self._stop = weakref.finalize(self, self._chunks.close)
+        self._stop = weakref.finalize(self, _stop, self._chunks, chunks)
         self._lock = threading.Lock()
 
     def __iter__(self) -> "Batches":
@@ -181,21 +197,42 @@ class Batches:
             if not self._stop.alive:
                 raise StopIteration
             try:
-                chunks = [next(self._chunks) for _ in range(self._chunks_per_batch)]
+                chunks = [next(self._chunks) for _ in range(self._make.chunks_per_batch)]
             except BaseException:
                 # Grain loses its place after an error, and its workers wait for nothing.
                 self._stop()
                 raise
+            parts = [chunks[part] for part in self._make.row_order]
             # Joined also where there is one: arrays of workers lie in shared memory, which is to
             # be given back here, not when the last user of a batch has let go of it.
             batch = {
-                name: np.concatenate([np.asarray(chunk[name]) for chunk in chunks])
-                for name in ("image", "text", "record", "bad")
+                name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in ARRAYS
             }
-            del chunks
-            self._judge(batch["bad"])
+            if isinstance(self._make, StreamChunks):
+                self._places = self._make.places(parts)
+            notes = [read_notes(np.asarray(part["notes"])) for part in parts]
+            del chunks, parts
             self.next_batch += 1
+            self.tally.add(len(batch["record"]), notes)
             return batch
+
+    def position(
+        self, gather: Callable[[np.ndarray], Sequence[np.ndarray]] = lambda places: [places]
+    ) -> dict[str, Any] | None:
+        """Return where the run stands before `next_batch`, for `open_batches` to go on there.
+
+        Args:
+            gather: places of this process -> of all blocks of rows, by their number. Only called
+                for streamed shards, and then on every process.
+
+        Returns:
+            Plain data for JSON, the same on every process; None where `next_batch` says it all.
+        """
+        if not isinstance(self._make, StreamChunks):
+            return None
+        own = self._make.first_places() if self._places is None else self._places
+        places = np.concatenate(gather(own), axis=1)
+        return self._make.position(self.next_batch, places).to_dict()
 
     def close(self):
         """Stop the threads and workers; a second call does nothing."""
@@ -203,43 +240,11 @@ class Batches:
             self._stop()
             self._chunks = None
 
-    def _judge(self, bad: np.ndarray):
-        """Log the bad records of a batch, each once, and stop if there are too many by now."""
-        start = self.next_batch * self._batch_size + self._first_row
-        for row in np.flatnonzero(bad):
-            for error in self.examples.reasons(start + int(row), int(bad[row])):
-                if error.key in self._bad_names or len(self._bad_names) == _MAX_LOGGED:
-                    continue
-                self._bad_names[error.key] = error.reason
-                logger.warning("bad record replaced: %s", error)
-                if len(self._bad_names) == _MAX_LOGGED:
-                    logger.warning("further bad records are counted, but not named")
-        self._num_bad += int(bad.sum())
-        self._num_seen += len(bad) + int(bad.sum())
-        allowed = self._max_bad_fraction * max(self._num_seen, _MIN_JUDGED_EXAMPLES)
-        if self._num_bad > allowed:
-            named = [f"{key}: {reason}" for key, reason in self._bad_names.items()]
-            raise too_many_bad(
-                f"{self._num_bad} of the {self._num_seen} records read so far are bad",
-                named,
-                max_bad_fraction=self._max_bad_fraction,
-            )
 
-
-class _MakeChunk:
-    """Number of a chunk -> its examples; what the threads and workers run."""
-
-    def __init__(self, examples, *, batch_size, first_row, chunk, chunks_per_batch):
-        self.examples = examples
-        self.batch_size = batch_size
-        self.first_row = first_row
-        self.chunk = chunk
-        self.chunks_per_batch = chunks_per_batch
-
-    def __call__(self, number: int) -> dict[str, np.ndarray]:
-        batch, part = divmod(int(number), self.chunks_per_batch)
-        start = batch * self.batch_size + self.first_row + part * self.chunk
-        return self.examples.chunk(start, self.chunk)
+def _stop(chunks, make: RandomChunks | StreamChunks) -> None:
+    chunks.close()
+    if isinstance(make, StreamChunks):
+        make.close()
 
 
 def _nearest_multiple(value: int, of: int) -> int:

@@ -1,4 +1,7 @@
-"""From a position of the global stream to one example, past bad records."""
+"""From records to the arrays of examples, past bad records."""
+
+import json
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -6,68 +9,87 @@ from bigclip.config import ConfigError
 from bigclip.data.augment import Augmenter
 from bigclip.data.captions import CaptionChooser, NoCaption
 from bigclip.data.images import BadImage, decode
-from bigclip.data.order import Order, Stream
-from bigclip.data.records import BadRecord
+from bigclip.data.order import Stream, position_rng
+from bigclip.data.records import BadRecord, Record
 from bigclip.data.tokenizer import Tokenizer
 
 MAX_ATTEMPTS = 16
+_CHUNK_EXAMPLES = 64  # what one thread makes at a time: long enough to hide Grain's own cost
 
 
-class Examples:
-    """The endless stream of examples, by position; can be pickled."""
+def chunk_size(rows: int) -> int:
+    """Choose into pieces of how many examples some rows are cut: a divisor of their number."""
+    return max(n for n in range(1, _CHUNK_EXAMPLES + 1) if rows % n == 0)
+
+
+class ExampleMaker:
+    """Decodes, augments, chooses captions and tokenises; can be pickled."""
 
     def __init__(
         self,
-        source,
         *,
-        order: Order,
+        seed: int,
         augmenter: Augmenter,
         chooser: CaptionChooser,
         tokenizer: Tokenizer,
     ):
-        self.source = source
-        self.order = order
+        self.seed = seed
         self.augmenter = augmenter
         self.chooser = chooser
         self.tokenizer = tokenizer
 
-    def chunk(self, start: int, count: int) -> dict[str, np.ndarray]:
-        """Make the examples of positions start .. start + count - 1.
+    def chunk(
+        self,
+        positions: Sequence[int],
+        candidate: Callable[[int, int], tuple[int, Callable[[], Record]]],
+        *,
+        bad: Sequence[BadRecord] = (),
+        rejected: dict[str, int] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Make the examples of some positions; a bad record is replaced by the next candidate.
+
+        Args:
+            positions: of the global stream, [n].
+            candidate: (row, attempt) -> number of the record, and how to read it.
+            bad: bad records that were met before, to be told along.
+            rejected: the same of records that the filter did not want: rule -> how many.
 
         Returns:
-            image uint8 [count, H, H, 3], text int32 [count, L] or [count, C, L], record int64
-            [count], bad int32 [count].
+            image uint8 [n, H, H, 3], text int32 [n, L] or [n, C, L], record int64 [n], bad int32
+            [n] how many candidates were bad, notes uint8 [...] for `read_notes`.
 
         Raises:
-            ConfigError: if `MAX_ATTEMPTS` records in a row are bad.
+            ConfigError: if `MAX_ATTEMPTS` candidates in a row are bad.
         """
         size = self.augmenter.preprocess.size
-        images = np.empty((count, size, size, 3), np.uint8)
-        texts, records = [], np.empty(count, np.int64)
-        bad = np.zeros(count, np.int32)
-        for row in range(count):
-            position = start + row
-            record, found = self.order.record(position), []
-            while True:
+        images = np.empty((len(positions), size, size, 3), np.uint8)
+        texts, records = [], np.empty(len(positions), np.int64)
+        attempts, found = np.zeros(len(positions), np.int32), list(bad)
+        for row, position in enumerate(positions):
+            for attempt in range(MAX_ATTEMPTS):
+                number, read = candidate(row, attempt)
                 try:
-                    images[row], captions = self.example(record, position)
+                    images[row], captions = self.example(read(), position)
                     break
                 except BadRecord as error:
-                    found.append(str(error))
-                if len(found) == MAX_ATTEMPTS:
-                    raise ConfigError(
-                        f"{MAX_ATTEMPTS} records in a row are bad: {'; '.join(found[:5])}; ..."
-                    )
-                record = self.order.substitute(position, len(found))
+                    found.append(error)
+            else:
+                named = "; ".join(map(str, found[-MAX_ATTEMPTS:][:5]))
+                raise ConfigError(f"{MAX_ATTEMPTS} records in a row are bad: {named}; ...")
             texts.extend(captions)
-            records[row] = record
-            bad[row] = len(found)
+            records[row], attempts[row] = number, attempt
         ids = self.tokenizer(texts)
         if self.chooser.policy == "all":
-            ids = ids.reshape(count, self.chooser.num_captions, -1)
-        return {"image": images, "text": ids, "record": records, "bad": bad}
+            ids = ids.reshape(len(positions), self.chooser.num_captions, -1)
+        return {
+            "image": images,
+            "text": ids,
+            "record": records,
+            "bad": attempts,
+            "notes": _notes(found, rejected or {}),
+        }
 
-    def example(self, record: int, position: int) -> tuple[np.ndarray, list[str]]:
+    def example(self, record: Record, position: int) -> tuple[np.ndarray, list[str]]:
         """Make what stands at a position, if that record is taken.
 
         Returns:
@@ -76,23 +98,25 @@ class Examples:
         Raises:
             BadRecord: if the record cannot be used.
         """
-        found = self.source[record]
         try:
-            captions = self.chooser(found.captions, self.order.rng(position, Stream.CAPTION))
-            pixels = decode(found.image)
+            rng = position_rng(self.seed, position, Stream.CAPTION)
+            captions = self.chooser(record.captions, rng)
+            pixels = decode(record.image)
         except NoCaption as error:
-            raise BadRecord(found.key, "no_caption", str(error)) from None
+            raise BadRecord(record.key, "no_caption", str(error)) from None
         except BadImage as error:
-            raise BadRecord(found.key, error.fault, f"its picture {error}") from None
-        return self.augmenter(pixels, self.order.rng(position, Stream.AUGMENT)), captions
+            raise BadRecord(record.key, error.fault, f"its picture {error}") from None
+        rng = position_rng(self.seed, position, Stream.AUGMENT)
+        return self.augmenter(pixels, rng), captions
 
-    def reasons(self, position: int, count: int) -> list[BadRecord]:
-        """Find out again why the first `count` records at a position were bad."""
-        reasons, record = [], self.order.record(position)
-        for attempt in range(1, count + 1):
-            try:
-                self.example(record, position)
-            except BadRecord as error:
-                reasons.append(error)
-            record = self.order.substitute(position, attempt)
-        return reasons
+
+def _notes(bad: Sequence[BadRecord], rejected: dict[str, int]) -> np.ndarray:
+    """Write down what happened as an array, the one thing that workers hand over cheaply."""
+    told = [[error.key, error.fault, error.reason] for error in bad]
+    return np.frombuffer(json.dumps([told, rejected]).encode(), np.uint8)
+
+
+def read_notes(notes: np.ndarray) -> tuple[list[BadRecord], dict[str, int]]:
+    """Read the bad records, and how many were rejected by each rule."""
+    told, rejected = json.loads(notes.tobytes())
+    return [BadRecord(*error) for error in told], rejected

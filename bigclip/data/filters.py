@@ -64,6 +64,7 @@ class Filter:
         deny_ids: str | Sequence[str] | None = None,
         keep_ids: str | Sequence[str] | None = None,
         id_field: str = "uid",
+        duplicate_texts: bool = False,
     ):
         """Check the rules and read the id lists.
 
@@ -84,6 +85,9 @@ class Filter:
             id_field: field of the .json that is a record's id; where it is missing, the last
                 part of its key is ("000123" of "train-00003.tar/000123"). A list may name whole
                 keys, too, for shards that give the same names again.
+            duplicate_texts: whether records with a text of an earlier record are left out. A
+                call knows one record only: `apply_filters` sees to this, for sources that it can
+                go through beforehand.
 
         Raises:
             ConfigError: if a limit makes no sense or a list cannot be read.
@@ -128,6 +132,7 @@ class Filter:
         self._settings["deny_ids"] = _paths(deny_ids, "deny_ids")
         self._settings["keep_ids"] = _paths(keep_ids, "keep_ids")
         self._settings["id_field"] = id_field
+        self.duplicate_texts = self._settings["duplicate_texts"] = bool(duplicate_texts)
         self._denied = _read_all(self._settings["deny_ids"], "deny_ids")
         self._kept = _read_all(self._settings["keep_ids"], "keep_ids")
         if self._settings["keep_ids"] and not self._kept:
@@ -144,6 +149,7 @@ class Filter:
             "score": self.scores,
             "min_side": self.min_side,
             "max_aspect_ratio": self.max_aspect_ratio,
+            "duplicate_text": self.duplicate_texts,
         }
         return tuple(rule for rule in RULES if active.get(rule))
 

@@ -19,6 +19,10 @@ class Stream(enum.IntEnum):
     AUGMENT = 1
     CAPTION = 2
     SUBSTITUTE = 3
+    WINDOW = 4
+
+
+_PARTS = 0x70617274  # tells these seeds from those of `Stream`
 
 
 class Order:
@@ -54,8 +58,20 @@ class Order:
 
     def rng(self, position: int, stream: Stream) -> np.random.Generator:
         """Make the random numbers of a position."""
-        key = np.array((_mixed(self.seed, stream), position), np.uint64)
-        return np.random.Generator(np.random.Philox(_Key(key)))
+        return position_rng(self.seed, position, stream)
+
+
+def position_rng(seed: int, position: int, stream: Stream) -> np.random.Generator:
+    """Make the random numbers that belong to a position, for one purpose."""
+    key = np.array((_mixed(seed, stream), position), np.uint64)
+    return np.random.Generator(np.random.Philox(_Key(key)))
+
+
+def part_seed(seed: int, part: int) -> int:
+    """Derive the seed of one part of a mixture; part 0 keeps the seed itself."""
+    if not part:
+        return seed
+    return int(np.random.SeedSequence([seed, part, _PARTS]).generate_state(1, np.uint64)[0])
 
 
 class _Key(np.random.bit_generator.ISeedSequence):

@@ -1,14 +1,23 @@
-"""Where records come from.
+"""Where records come from, by the configuration's word for it.
 
-A source is anything with `len(source)` and `source[i] -> Record`, that can be pickled and read
-from several threads; it raises `BadRecord` for a record that is broken. Sources may tell, in
-`num_lost` and `faults`, what was left out already when they were opened.
+A random-access source is anything with `len(source)` and `source[i] -> Record`, that can be
+pickled and read from several threads; it raises `BadRecord` for a record that is broken. Sources
+may tell, in `num_lost` and `faults`, what was left out already when they were opened. The other
+kind, for buckets, is a `StreamMixture` of tar shards that are read from front to back.
 """
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
-from bigclip.config import call, choose
+from bigclip.config import ConfigError, call, choose
+from bigclip.data.array_record_source import ArrayRecordSource
+from bigclip.data.files import is_url
+from bigclip.data.mixture import Mixture, read_weights
 from bigclip.data.records import Record
+from bigclip.data.shard_paths import expand_shards
+from bigclip.data.shard_streams import ShardStreams
+from bigclip.data.stream_mixture import StreamMixture
+from bigclip.data.synthetic_source import SyntheticSource
 from bigclip.data.tfds_source import TfdsSource
 from bigclip.data.webdataset import WebDataset
 
@@ -21,17 +30,117 @@ class Source(Protocol):
     def __getitem__(self, index: int) -> Record: ...
 
 
-SOURCES = {"webdataset": WebDataset, "tfds": TfdsSource}
+ACCESSES = {"auto": None, "random": WebDataset, "stream": ShardStreams}
 
 
-def open_source(*, kind: str, **options) -> Source:
+def open_webdataset(
+    shards,
+    *,
+    access: str = "auto",
+    caption_key: str = "captions",
+    index_dir: str | None = None,
+    num_streams: int | None = None,
+    shuffle_window: int | None = None,
+    num_records: int | None = None,
+) -> Source | StreamMixture:
+    """Open tar shards.
+
+    Args:
+        shards: patterns of paths and URLs, see `expand_shards`.
+        access: "random" reads single records, in an order shuffled over all of them, and knows
+            their number; "stream" reads shards from front to back. "auto" takes random access on
+            this machine's file systems or where an `index_dir` is given, and streams from URLs.
+        caption_key: field of the .json that holds captions.
+        index_dir: see `WebDataset`; for random access.
+        num_streams: see `ShardStreams`, as for what follows; for streams.
+        shuffle_window: likewise.
+        num_records: likewise.
+
+    Raises:
+        ConfigError: for an option that the access does not have, or shards that cannot be read.
+    """
+    kind = choose(access, ACCESSES, "config.data.source.access")
+    if kind is None:
+        far = any(is_url(path) for path in expand_shards(shards))
+        kind = ShardStreams if far and index_dir is None else WebDataset
+    options = {
+        "index_dir": index_dir,
+        "num_streams": num_streams,
+        "shuffle_window": shuffle_window,
+        "num_records": num_records,
+    }
+    options = {name: value for name, value in options.items() if value is not None}
+    block = {"shards": shards, "caption_key": caption_key, **options}
+    source = call(kind, block, "data.source")
+    return StreamMixture({"": source}) if isinstance(source, ShardStreams) else source
+
+
+def open_mixture(*, sources: Mapping[str, Mapping[str, Any]]) -> Source | StreamMixture:
+    """Open several sources as one.
+
+    Args:
+        sources: name -> a source block with `kind` and its options, and `weight`: how often it
+            is drawn from, in any units. Without any weight, each source counts by its size.
+
+    Raises:
+        ConfigError: for a mistake in a weight or a source, or if some are streams and some not.
+    """
+    if not sources:
+        raise ConfigError("config.data.source.sources is empty; name at least one source")
+    opened, weights = {}, {}
+    for name in sorted(sources):
+        block = dict(sources[name])
+        weights[name] = block.pop("weight", None)
+        opened[name] = open_source(**block)
+    if any(isinstance(source, Mixture) for source in opened.values()):
+        raise ConfigError("config.data.source.sources: a mixture cannot hold another; join them")
+    streams = {name: s for name, s in opened.items() if isinstance(s, StreamMixture)}
+    if not streams:
+        sizes = {name: len(source) for name, source in opened.items()}
+        return Mixture(opened, read_weights(weights, sizes))
+    if len(streams) < len(opened):
+        raise ConfigError(
+            f"config.data.source.sources: {', '.join(streams)} are streamed, and the others are "
+            "read at random, which cannot be mixed; set access='random' or access='stream' for "
+            "the shards"
+        )
+    sizes = {name: source.num_records for name, source in streams.items()}
+    single = {name: source.sources[0] for name, source in streams.items()}
+    return StreamMixture(single, read_weights(weights, sizes))
+
+
+SOURCES = {
+    "webdataset": open_webdataset,
+    "tfds": TfdsSource,
+    "array_record": ArrayRecordSource,
+    "synthetic": SyntheticSource,
+    "mixture": open_mixture,
+}
+
+
+def open_source(*, kind: str, **options) -> Source | StreamMixture:
     """Open a source by its kind.
 
     Args:
-        kind: "webdataset" or "tfds".
-        **options: keyword arguments of the source, see `WebDataset` and `TfdsSource`.
+        kind: one of `SOURCES`: "webdataset" (tar shards), "tfds" (tensorflow-datasets),
+            "array_record" (files of tf.train.Example), "synthetic" or "mixture".
+        **options: keyword arguments of what stands there.
 
     Raises:
         ConfigError: if the kind is unknown, or the data cannot be opened as described.
     """
     return call(choose(kind, SOURCES, "config.data.source.kind"), options, "data.source")
+
+
+def open_random_access(**block) -> Source:
+    """Open a source whose records can be read by their number, as evaluation needs it.
+
+    Raises:
+        ConfigError: as `open_source`; and if the shards are to be streamed.
+    """
+    if block.get("kind") == "webdataset" and block.get("access", "auto") == "auto":
+        block["access"] = "random"
+    source = open_source(**block)
+    if isinstance(source, StreamMixture):
+        raise ConfigError("source: streamed shards have no record numbers; set access='random'")
+    return source

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from bigclip.config import ConfigError, check, choose, plain, resolve, suggest
-from bigclip.data.sources import open_source
+from bigclip.data.sources import open_random_access
 from bigclip.evals.embedding import Model, Pictures
 from bigclip.evals.evaluation import Evaluation
 from bigclip.evals.records import digest_text, read_records
@@ -149,7 +149,7 @@ def open_suites(
 def _open_source(name: str, block: Any) -> Any:
     place = f"config.evals.{name}.source"
     try:
-        return open_source(**plain(block))
+        return open_random_access(**plain(block))
     except ConfigError as error:
         raise ConfigError(f"{place}: {error}") from error
     except TypeError as error:  # a misspelt or missing argument of the source

@@ -1,12 +1,14 @@
 """Start-up of a run with several processes, and what they must decide together."""
 
+import collections
+import json
 import math
 import os
 import re
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NoReturn, TypeVar
 
 import jax
@@ -111,6 +113,35 @@ def agree(value: float) -> float:
 def add_up(value: float) -> float:
     """Return the sum of the processes' values."""
     return sum(float(text) for text in gather_texts(repr(float(value))))
+
+
+def add_up_counts(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the sums of the processes' counts, name by name (2 kB as JSON)."""
+    total: collections.Counter[str] = collections.Counter()
+    for told in gather_texts(json.dumps(counts)):
+        total.update(json.loads(told))
+    return dict(total)
+
+
+def gather_blocks(array: np.ndarray, block: int) -> list[np.ndarray]:
+    """Gather one array of each block of rows; all must have one shape and type.
+
+    Args:
+        array: of this process.
+        block: the number of its block of rows; processes with the same one hold the same array.
+
+    Returns:
+        The arrays in the order of the blocks, on every process.
+    """
+    if jax.process_count() == 1:
+        return [array]
+    # As bytes: JAX would cut 64 bit integers down to 32.
+    own = np.concatenate([np.array([block], np.int64).view(np.uint8), array.ravel().view(np.uint8)])
+    blocks = {}
+    for row in np.asarray(multihost_utils.process_allgather(own)):
+        index = int(row[:8].copy().view(np.int64)[0])
+        blocks[index] = row[8:].copy().view(array.dtype).reshape(array.shape)
+    return [blocks[index] for index in sorted(blocks)]
 
 
 def gather_texts(text: str) -> list[str]:

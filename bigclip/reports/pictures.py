@@ -8,7 +8,7 @@ from typing import Any
 import PIL.Image
 
 from bigclip.data.records import BadRecord
-from bigclip.data.sources import open_source
+from bigclip.data.sources import open_random_access
 from bigclip.reports.markup import Safe, element
 
 _SIDE = 128  # CSS shows at most 96 pixels; a little more serves fine screens
@@ -25,7 +25,7 @@ class PictureBook:
 
     def __init__(self, source_block: Mapping[str, Any] | None):
         try:
-            self._source = open_source(**source_block) if source_block else None
+            self._source = open_random_access(**source_block) if source_block else None
         except Exception:  # the data may live on another machine than the report
             self._source = None
 

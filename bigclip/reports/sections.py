@@ -114,7 +114,8 @@ def data_and_limits(run: Run) -> Safe:
 
 def _training_set(source: Mapping[str, Any]) -> str:
     try:
-        return f"{len(open_source(**source)):,} records"
+        opened = open_source(**source)
+        return f"{len(opened):,} records" if hasattr(opened, "__len__") else repr(opened)
     except Exception:  # the training data may live on another machine than the report
         return "not at hand on this machine"
 

@@ -12,7 +12,7 @@ def in_steps(
     examples: float | None,
     epochs: float | None,
     batch_size: int,
-    epoch_examples: int,
+    epoch_examples: int | None,
     where: str = "config",
 ) -> int | None:
     """Turn a duration, given in one of three units, into a number of steps.
@@ -23,14 +23,15 @@ def in_steps(
         examples: in image-text pairs, or None.
         epochs: in passes over the training source, or None.
         batch_size: B.
-        epoch_examples: number of records of the training source.
+        epoch_examples: number of records of the training source; None if it is not known.
         where: the block that holds the keys, for messages.
 
     Returns:
         The number of steps, rounded to the nearest; None if no unit is given.
 
     Raises:
-        ConfigError: if more than one unit is given, or the duration is negative.
+        ConfigError: if more than one unit is given, the duration is negative, or in epochs of
+            unknown length.
     """
     given = {
         unit: value
@@ -45,5 +46,13 @@ def in_steps(
     ((unit, value),) = given.items()
     if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
         raise ConfigError(f"{where}.{name}_{unit} = {value!r} must be a number, at least 0.")
-    per_step = {"steps": 1, "examples": batch_size, "epochs": batch_size / epoch_examples}[unit]
-    return round(value / per_step)
+    if unit == "steps":
+        return round(value)
+    if unit == "examples":
+        return round(value / batch_size)
+    if epoch_examples is None:
+        raise ConfigError(
+            f"{where}.{name}_epochs: streamed shards do not tell how many records they hold; set "
+            f"config.data.source.num_records, or give {name}_examples."
+        )
+    return round(value * epoch_examples / batch_size)

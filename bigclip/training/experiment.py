@@ -1,17 +1,16 @@
 """From a configuration to the parts of a run: everything that is checked before the first step."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
 import optax
 from jax.sharding import Mesh
 
 from bigclip import checkpoints
 from bigclip.config import ConfigError, plain, resolve
-from bigclip.data.batches import open_batches
+from bigclip.data.batches import Batches
+from bigclip.data.pipeline import open_pipeline
 from bigclip.data.preprocess import Preprocess
-from bigclip.data.sources import open_source
 from bigclip.data.tokenizer import Tokenizer
 from bigclip.parallel import host_rows
 from bigclip.tasks import Task
@@ -32,7 +31,7 @@ class Experiment(NamedTuple):
         groups: {path: group} of the parameters.
         schedule: step -> factor of the learning rate.
         learning_rate: the peak.
-        open_batches: (start_batch) -> iterator of host batches of this process, with `close()`.
+        open_batches: (start_batch, position) -> `Batches` of this process.
         total_steps: length of the run.
         batch_size: B.
         manifest: the part of `checkpoints.make_manifest` that the configuration decides.
@@ -45,7 +44,7 @@ class Experiment(NamedTuple):
     groups: dict[str, Group]
     schedule: Schedule
     learning_rate: float
-    open_batches: Callable[[int], Iterator[dict[str, np.ndarray]]]
+    open_batches: Callable[..., Batches]
     total_steps: int
     batch_size: int
     manifest: dict[str, Any]
@@ -134,35 +133,32 @@ def experiment(
     )
     data, prepare, where = parts.data, parts.preprocess, parts.mesh
 
-    source = open_source(**data["source"])
-    if len(source) < batch_size:
+    pipeline = open_pipeline(data, preprocess=prepare, make_tokenizer=parts.make_tokenizer)
+    num_records, words = pipeline.num_records, pipeline.tokenizer
+    if num_records is not None and num_records < batch_size:
         raise ConfigError(
-            f"config.data.source holds {len(source)} records, fewer than config.batch_size = "
+            f"config.data.source holds {num_records} records, fewer than config.batch_size = "
             f"{batch_size}: a contrastive batch must not repeat a record. Lower batch_size."
         )
-    words = parts.make_tokenizer(source)
     _check_sizes(parts.task, prepare, words)
     rule = learning_rule(
         parts,
         total_steps=total_steps,
         total_examples=total_examples,
         total_epochs=total_epochs,
-        epoch_examples=len(source),
+        epoch_examples=num_records,
     )
 
     rows = host_rows(where)
 
-    def batches(start_batch: int) -> Iterator[dict[str, np.ndarray]]:
-        return open_batches(
-            source,
-            preprocess=prepare,
-            tokenizer=words,
+    def batches(start_batch: int, position: dict[str, Any] | None = None) -> Batches:
+        return pipeline.open_batches(
             batch_size=batch_size,
             seed=seed,
             process_index=rows.index,
             process_count=rows.count,
             start_batch=start_batch,
-            **{key: value for key, value in data.items() if key != "source"},
+            position=position,
         )
 
     config = plain(

@@ -1,45 +1,8 @@
-"""The small blocks of a configuration, checked: data, checkpoints and log."""
+"""The small blocks of a configuration, checked: checkpoints and log."""
 
-from collections.abc import Mapping
 from typing import Any
 
-from bigclip.config import ConfigError, check
-from bigclip.data.augment import Augmenter
-from bigclip.data.captions import CaptionChooser
-from bigclip.data.sources import SOURCES
-
-
-def data_options(
-    *,
-    source: Mapping[str, Any],
-    augment: Mapping[str, Any] | None = None,
-    captions: Mapping[str, Any] | None = None,
-    num_threads: int = 2,
-    num_workers: int = 0,
-    max_bad_fraction: float = 0.01,
-) -> dict[str, Any]:
-    """What a run learns from; see `open_source` and `open_batches`.
-
-    Args:
-        source: `kind` and the options of one of `bigclip.data.sources.SOURCES`.
-        augment: see `Augmenter`.
-        captions: see `CaptionChooser`.
-        num_threads: threads that read and decode, in this process or in each worker.
-        num_workers: worker processes; 0 for none.
-        max_bad_fraction: the most bad records, as a share of all, that are replaced.
-    """
-    if "kind" not in source:
-        raise ConfigError(f"config.data.source.kind is missing. Valid: {', '.join(SOURCES)}.")
-    check(Augmenter, augment or {}, "data.augment", given=("preprocess",))
-    check(CaptionChooser, captions or {}, "data.captions")
-    return {
-        "source": source,
-        "augment": augment or {},
-        "captions": captions or {},
-        "num_threads": num_threads,
-        "num_workers": num_workers,
-        "max_bad_fraction": max_bad_fraction,
-    }
+from bigclip.config import ConfigError
 
 
 def log_options(

@@ -11,6 +11,7 @@ import optax
 from jax.sharding import Mesh
 
 from bigclip.config import ConfigError, call, check, plain
+from bigclip.data.pipeline import data_options
 from bigclip.data.preprocess import Preprocess
 from bigclip.data.sources import Source
 from bigclip.data.tokenizer import Tokenizer
@@ -20,7 +21,7 @@ from bigclip.tasks import Task, make_task
 from bigclip.training.durations import in_steps
 from bigclip.training.groups import Group
 from bigclip.training.optimizer import make_optimizer
-from bigclip.training.options import checkpoint_options, data_options, log_options
+from bigclip.training.options import checkpoint_options, log_options
 from bigclip.training.schedules import Schedule, make_schedule
 
 # Arguments of `make_schedule` and `make_optimizer` that are no keys of a configuration.
@@ -139,7 +140,7 @@ def learning_rule(
     total_steps: float | None,
     total_examples: float | None,
     total_epochs: float | None,
-    epoch_examples: int,
+    epoch_examples: int | None,
 ) -> Rule:
     """Build the optimizer and the schedule, whose units may be epochs.
 
@@ -148,7 +149,7 @@ def learning_rule(
         total_steps: length of the run (or `total_examples`, or `total_epochs`).
         total_examples: see `total_steps`.
         total_epochs: see `total_steps`.
-        epoch_examples: number of records of the training source.
+        epoch_examples: number of records of the training source; None if it is not known.
 
     Raises:
         ConfigError: if no length is given, or two; or for what does not fit it.

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from bigclip.config import ConfigError
-from bigclip.data import batches as batches_module
-from bigclip.data import checks
+from bigclip.data import checks, examples
 from bigclip.data.batches import open_batches
 from bigclip.data.preprocess import Preprocess
 from bigclip.data.records import BadRecord, Record
@@ -104,7 +103,7 @@ def test_threads_do_not_matter(write_shards, options, change):
 def test_work_pieces_do_not_matter(write_shards, options, monkeypatch, chunk):
     source = open_source(kind="webdataset", shards=write_shards(31))
     expected = take(source, 3, **options)
-    monkeypatch.setattr(batches_module, "_CHUNK_EXAMPLES", chunk)
+    monkeypatch.setattr(examples, "_CHUNK_EXAMPLES", chunk)
     assert_equal(take(source, 3, **options), expected)
 
 

@@ -10,7 +10,8 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from bigclip.data import tars
+from bigclip.data import tar_members, tars
+from bigclip.data.kept_indexes import index_shard
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 
@@ -21,7 +22,7 @@ def members_by_tarfile(path):
 
 
 def members_by_index(path):
-    index = tars.read_index(path)
+    index = index_shard(str(path))
     content = pathlib.Path(path).read_bytes()
     return {
         (key.decode(), kind): content[offset : offset + size]
@@ -49,7 +50,7 @@ def test_finds_what_tarfile_finds(tmp_path, tar_writer, format, folder):
         if not name.endswith("md")
     }
     assert members_by_index(path) == expected
-    assert tars.read_index(path).faults == ()
+    assert index_shard(str(path)).faults == ()
 
 
 def test_passes_over_folders_links_and_global_headers(tmp_path):
@@ -69,19 +70,19 @@ def test_passes_over_folders_links_and_global_headers(tmp_path):
 def test_members_of_a_sample_need_not_be_neighbours(tmp_path, tar_writer):
     members = [(f"{key}.{end}", f"{key}{end}".encode()) for end in ("png", "txt") for key in "ab"]
     path = tar_writer(tmp_path / "a.tar", members)
-    assert len(tars.read_index(path).keys) == 2
+    assert len(index_shard(str(path)).keys) == 2
 
 
 def test_repeated_keys_are_separate_samples(tmp_path, tar_writer):
     members = [("a.png", b"1"), ("a.txt", b"2"), ("a.png", b"3"), ("a.txt", b"4")]
-    index = tars.read_index(tar_writer(tmp_path / "a.tar", members))
+    index = index_shard(tar_writer(tmp_path / "a.tar", members))
     assert index.keys.tolist() == [b"a", b"a"]
     assert index.offsets[1, 0] > index.offsets[0, 1]
 
 
 def test_names_samples_that_are_not_whole(tmp_path, tar_writer):
     members = [("a.png", b"1"), ("b.txt", b"2"), ("c.png", b"3"), ("c.txt", b"4")]
-    index = tars.read_index(tar_writer(tmp_path / "a.tar", members))
+    index = index_shard(tar_writer(tmp_path / "a.tar", members))
     assert index.keys.tolist() == [b"c"]
     assert index.faults == (
         "a: no .txt and no .json beside its picture",
@@ -106,7 +107,7 @@ def test_cut_off_tars_keep_their_whole_samples(tmp_path, tar_writer, cut, num_sa
     path = tar_writer(tmp_path / "a.tar", members)
     with open(path, "r+b") as file:
         file.truncate(cut)
-    index = tars.read_index(path)
+    index = index_shard(str(path))
     assert len(index.keys) == num_samples
     assert any(fault in message for message in index.faults), index.faults
 
@@ -123,8 +124,8 @@ def test_cut_off_tars_keep_their_whole_samples(tmp_path, tar_writer, cut, num_sa
 def test_says_why_a_file_is_no_tar(tmp_path, content, reason):
     path = tmp_path / "a.tar"
     path.write_bytes(content)
-    with pytest.raises(tars.TarError, match=reason):
-        tars.read_index(path)
+    with pytest.raises(tar_members.TarError, match=reason):
+        index_shard(str(path))
 
 
 def test_reads_sizes_beyond_octal():
@@ -132,7 +133,7 @@ def test_reads_sizes_beyond_octal():
     info = tarfile.TarInfo("big.png")
     info.size = 2**40 + 5
     block = info.tobuf(format=tarfile.GNU_FORMAT)
-    assert tars._parse_header(block) == ("big.png", 2**40 + 5, b"0")
+    assert tar_members._parse_header(block) == ("big.png", 2**40 + 5, b"0")
 
 
 @pytest.fixture(scope="module")
@@ -158,8 +159,8 @@ def test_damage_never_gives_anything_but_faults(whole_tar, tmp_path_factory, dat
     path = tmp_path_factory.getbasetemp() / "damaged.tar"
     path.write_bytes(damaged)
     try:
-        index = tars.read_index(path)
-    except tars.TarError:
+        index = index_shard(str(path))
+    except tar_members.TarError:
         return
     stored = index.sizes >= 0
     assert ((index.offsets + index.sizes)[stored] <= len(damaged)).all()
@@ -170,10 +171,10 @@ def test_damage_never_gives_anything_but_faults(whole_tar, tmp_path_factory, dat
 def test_random_bytes_are_no_tar(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "random.tar"
     path.write_bytes(content)
-    with contextlib.suppress(tars.TarError):
-        assert len(tars.read_index(path).keys) == 0
+    with contextlib.suppress(tar_members.TarError):
+        assert len(index_shard(str(path)).keys) == 0
 
 
 @hypothesis.given(content=st.binary(max_size=200))
 def test_pax_fields_of_any_bytes(content):
-    assert all(isinstance(value, str) for value in tars._parse_pax(content).values())
+    assert all(isinstance(value, str) for value in tar_members._parse_pax(content).values())

@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from bigclip.config import ConfigError
-from bigclip.data import tars, webdataset
+from bigclip.data import files, kept_indexes, shard_paths
 from bigclip.data.records import BadRecord
 from bigclip.data.sources import open_source
 
@@ -38,8 +38,10 @@ def test_keeps_indexes_until_the_shard_changes(write_shards, tmp_path, monkeypat
     options = {"kind": "webdataset", "shards": paths, "index_dir": str(tmp_path / "kept")}
     first = open_source(**options)
     reads = []
-    read_index = tars.read_index
-    monkeypatch.setattr(tars, "read_index", lambda path: reads.append(path) or read_index(path))
+    index_shard = kept_indexes.index_shard
+    monkeypatch.setattr(
+        kept_indexes, "index_shard", lambda path: reads.append(path) or index_shard(path)
+    )
     second = open_source(**options)
     assert reads == []
     assert [second[i] for i in range(4)] == [first[i] for i in range(4)]
@@ -62,7 +64,7 @@ def test_survives_pickling_without_open_files(write_shards):
 
 
 def test_keeps_a_bounded_number_of_files_open(write_shards, monkeypatch):
-    monkeypatch.setattr(webdataset, "_MAX_OPEN_SHARDS", 3)
+    monkeypatch.setattr(files, "_MAX_OPEN", 3)
     source = open_source(kind="webdataset", shards=write_shards(*[1] * 12))
     before = len(os.listdir("/proc/self/fd"))
     keys = [source[i].key for i in range(12)]
@@ -82,15 +84,15 @@ def test_keeps_a_bounded_number_of_files_open(write_shards, monkeypatch):
     ],
 )
 def test_expands_braces(pattern, expected):
-    assert webdataset.expand_shards(pattern) == expected
+    assert shard_paths.expand_shards(pattern) == expected
 
 
 def test_expands_globs_in_sorted_order(tmp_path):
     for name in ("b.tar", "a.tar", "c.txt", "odd[1].tar"):
         (tmp_path / name).touch()
-    found = webdataset.expand_shards(f"{tmp_path}/*.tar")
+    found = shard_paths.expand_shards(f"{tmp_path}/*.tar")
     assert found == [f"{tmp_path}/{name}" for name in ("a.tar", "b.tar", "odd[1].tar")]
-    assert webdataset.expand_shards(tmp_path / "odd[1].tar") == [f"{tmp_path}/odd[1].tar"]
+    assert shard_paths.expand_shards(tmp_path / "odd[1].tar") == [f"{tmp_path}/odd[1].tar"]
 
 
 @pytest.mark.parametrize(
@@ -99,13 +101,13 @@ def test_expands_globs_in_sorted_order(tmp_path):
         ([], "empty"),
         ("/nowhere/*.tar", "no file matches"),
         ("s-{3..1}.tar", "counts backwards"),
-        ("gs://bucket/s.tar", "mount the bucket"),
-        ("pipe:cat x", "not a path"),
+        ("ftq://bucket/*.tar", "cannot be opened.*ftq"),
+        ("pipe:cat x", "is a command"),
     ],
 )
 def test_explains_patterns_that_cannot_be(pattern, message):
     with pytest.raises(ConfigError, match=message):
-        webdataset.expand_shards(pattern)
+        shard_paths.expand_shards(pattern)
 
 
 def test_a_missing_shard_is_named_with_the_nearest_file(write_shards, tmp_path):
@@ -191,5 +193,5 @@ def test_a_shard_that_changes_meanwhile_is_no_bad_record(write_shards):
 
 
 def test_lists_the_kinds():
-    with pytest.raises(ConfigError, match="no choice 'tars'.*Valid: tfds, webdataset"):
+    with pytest.raises(ConfigError, match="no choice 'tars'.*Valid: .*synthetic, tfds, webdataset"):
         open_source(kind="tars")

@@ -1,0 +1,228 @@
+"""One virtual stream: its shards, read window by window ahead of where it is wanted."""
+
+import collections
+import concurrent.futures
+import os
+import threading
+from typing import NamedTuple
+
+from bigclip.config import ConfigError
+from bigclip.data.buffered_file import BufferedFile
+from bigclip.data.files import Files
+from bigclip.data.filters import Filter, Rejected
+from bigclip.data.order import Order, Stream, position_rng
+from bigclip.data.records import BadRecord, Record
+from bigclip.data.shard_samples import read_samples
+from bigclip.data.shard_streams import Place, ShardStreams
+from bigclip.data.tar_members import TarError
+
+_MIN_AHEAD_BYTES = 64 << 10
+_MAX_AHEAD_BYTES = 16 << 20
+_KEPT_STARTS = 64  # windows: threads that work on a stream are never that far apart
+_SHARD_SHIFT = 40  # of the shard's number in a record's; below it, the byte where it begins
+
+
+class Window(NamedTuple):
+    """So many records of a stream at once, as they lie in the shards."""
+
+    number: int
+    records: list[Record]
+    ids: list[int]  # shard number << 40 | byte
+    order: list[int]  # in which the records are given out
+    bad: list[BadRecord]  # met on the way
+    rejected: dict[str, int]  # rule of the filter -> how many
+    start: Place
+    end: Place
+
+
+class Taken(NamedTuple):
+    """A record at its place in the stream, with its window at hand to replace it from."""
+
+    record: Record
+    id: int
+    window: Window
+    first: bool  # the first that its window gives out
+
+
+class StreamReader:
+    """Gives out the records of one stream by their number; threads may share it."""
+
+    def __init__(
+        self,
+        source: ShardStreams,
+        *,
+        stream: int,
+        num_streams: int,
+        seed: int,
+        window: int,
+        filter: Filter | None,
+        first: int,
+        place: Place,
+        pool: concurrent.futures.Executor,
+    ):
+        """Begin somewhere in the stream.
+
+        Args:
+            source: the shards.
+            stream: which one.
+            num_streams: S.
+            seed: of the order of the shards and inside of the windows.
+            window: records of a window.
+            filter: what the run does not use is passed over.
+            first: how many records the stream has given out already.
+            place: where the window begins that holds the next one.
+            pool: threads that read.
+        """
+        self._source = source
+        self._stream = stream
+        self._num_streams = num_streams
+        self._seed = seed
+        self._window = window
+        self._filter = filter
+        self._shards: Order = source.shard_order(seed)
+        self._pool = pool
+        self._next_window, rest = divmod(first, window)
+        self._left = {self._next_window: window - rest}  # of each window: how many are not out yet
+        self._futures: dict[int, concurrent.futures.Future] = {}
+        self._starts = {self._next_window: place}  # of the last windows that were read
+        self._place = place
+        self._files = Files()
+        self._file: tuple[int, BufferedFile] | None = None
+        self._lock = threading.Lock()  # of the bookkeeping
+        self._turn = threading.Condition()  # windows are read one after the other
+        self._turn_of = self._next_window
+        self._failure: BaseException | None = None
+
+    def take(self, first: int, count: int) -> tuple[list[Taken], Place]:
+        """Give out records `first` .. `first + count - 1`, each of which may be taken once.
+
+        Returns:
+            The records, and the place of the window that holds the one after them.
+
+        Raises:
+            ConfigError: if all shards together have no record that passes.
+            OSError: if a shard cannot be read.
+        """
+        taken: list[Taken] = []
+        window = None
+        for position in range(first, first + count):
+            number, index = divmod(position, self._window)
+            if window is None or number != window.number:
+                window = self._get(number)
+            row = window.order[index]
+            taken.append(Taken(window.records[row], window.ids[row], window, index == 0))
+        if count:
+            self._forget(first, count)
+        return taken, self._start_of((first + count) // self._window)
+
+    def _start_of(self, number: int) -> Place:
+        with self._lock:
+            if number in self._starts:
+                return self._starts[number]
+        return self._get(number - 1).end
+
+    def _get(self, number: int) -> Window:
+        with self._lock:
+            # Also the window after it, while this one is used up.
+            while self._next_window <= number + 1:
+                number_ahead = self._next_window
+                self._futures[number_ahead] = self._pool.submit(self._read, number_ahead)
+                self._left.setdefault(self._next_window, self._window)
+                self._next_window += 1
+            future = self._futures[number]
+        return future.result()
+
+    def _forget(self, first: int, count: int) -> None:
+        with self._lock:
+            for number in range(first // self._window, (first + count - 1) // self._window + 1):
+                begin = max(first, number * self._window)
+                end = min(first + count, (number + 1) * self._window)
+                self._left[number] -= end - begin
+                if not self._left[number]:
+                    del self._left[number], self._futures[number]
+
+    def _read(self, number: int) -> Window:
+        # Tasks start in the order of the windows, so the one that has its turn is never stuck
+        # behind those that wait for it.
+        with self._turn:
+            self._turn.wait_for(lambda: self._turn_of == number or self._failure)
+            if self._failure:
+                raise self._failure
+            try:
+                filled = self._fill(number)
+                with self._lock:
+                    self._starts[number + 1] = filled.end
+                    self._starts.pop(number - _KEPT_STARTS, None)
+                return filled
+            except BaseException as error:
+                self._failure = error
+                raise
+            finally:
+                self._turn_of += 1
+                self._turn.notify_all()
+
+    def _fill(self, number: int) -> Window:
+        start, shards_without = self._place, 0
+        records: list[Record] = []
+        ids: list[int] = []
+        bad: list[BadRecord] = []
+        rejected: collections.Counter[str] = collections.Counter()
+        num_bytes = 0
+        while len(records) < self._window:
+            shard = self._shards.record(self._place.shard * self._num_streams + self._stream)
+            before, from_its_start = len(records), not self._place.offset
+            for found, begin, end in self._samples(shard):
+                self._place = self._place._replace(offset=end)
+                num_bytes += end - begin
+                try:
+                    if isinstance(found, BadRecord):
+                        raise found
+                    passed = self._filter(found) if self._filter else found
+                except BadRecord as error:
+                    bad.append(error)
+                    continue
+                except Rejected as error:
+                    rejected[error.rule] += 1
+                    continue
+                # What else was stored served the filter, and would only take memory.
+                records.append(passed._replace(metadata={}))
+                ids.append(shard << _SHARD_SHIFT | begin)
+                if len(records) == self._window:
+                    break
+            else:
+                self._place = Place(self._place.shard + 1, 0)
+                if len(records) > before:
+                    shards_without = 0
+                elif from_its_start:
+                    shards_without += 1
+                if shards_without == len(self._source.shards):
+                    raise _nothing_passes(bad, rejected)
+        # So much at once that the next window takes one or two reads, and little too much.
+        ahead = 1.1 * num_bytes
+        self._file[1].ahead_bytes = int(min(max(ahead, _MIN_AHEAD_BYTES), _MAX_AHEAD_BYTES))
+        shuffled = position_rng(self._seed, self._stream << 40 | number, Stream.WINDOW)
+        order = shuffled.permutation(self._window).tolist()
+        return Window(number, records, ids, order, bad, dict(rejected), start, self._place)
+
+    def _samples(self, shard: int):
+        """Go on in a shard; one that cannot be read at all is a single bad record."""
+        path = self._source.shards[shard]
+        try:
+            if self._file is None or self._file[0] != shard or not self._place.offset:
+                self._file = shard, BufferedFile(self._files, path)
+            file = self._file[1]
+            caption_key, start = self._source.caption_key, self._place.offset
+            yield from read_samples(file, path, caption_key=caption_key, start=start)
+        except TarError as error:
+            yield BadRecord(os.path.basename(path), "broken_shard", str(error)), 0, 0
+        except FileNotFoundError:
+            yield BadRecord(os.path.basename(path), "missing_shard", "does not exist"), 0, 0
+
+
+def _nothing_passes(bad: list[BadRecord], rejected: dict[str, int]) -> ConfigError:
+    reasons = [f"{count} rejected by {rule}" for rule, count in rejected.items()]
+    reasons += [str(error) for error in bad[:3]]
+    return ConfigError(
+        "config.data.source: a stream has gone through as many shards as there are without one "
+        f"record that passes ({'; '.join(reasons)}); look at config.data.filters and the shards"
+    )
