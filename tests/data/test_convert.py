@@ -108,7 +108,7 @@ def test_tfds_opens_it_by_name_and_by_folder(tmp_path, write_shards):
         example = builder.as_data_source("test")[0]
         assert example["image"].shape == (20, 24, 3)
         assert example["key"] == b"part-001.tar/000004"
-        assert list(example["captions"]["source"]) == [b"txt", b"name", b"keywords", b"keywords"]
+        assert list(example["captions"]["source"]) == [b"txt", b"name", b"keywords"]
     assert len(tfds.data_source("my_set", split="train[1:]", data_dir=tmp_path)) == 3
 
 
