@@ -30,6 +30,10 @@ PROGRAMS = {
         "transformers and big_vision",
         ("--rounds", "1", "--steps", "1"),
     ),
+    "data": Program(
+        "images/s a core of the input pipeline, beside open_clip's and tf.data",
+        ("--cores", "1", "--rounds", "3", "--seconds", "3"),
+    ),
     "demo_against_open_clip": Program(
         "held-out retrieval of whole runs; times hold in the short form, scores need full length",
         ("--seeds", "0", "--steps", "100"),
