@@ -96,6 +96,7 @@ class SyntheticSource:
             ("num_pictures", num_pictures, 1, None),
             ("words", words, 5, 64),
             ("quality", quality, 1, 100),
+            ("seed", seed, 0, None),
         ):
             if value < least or (most is not None and value > most):
                 at_most = f" and at most {most}" if most else ""

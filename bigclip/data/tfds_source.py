@@ -92,7 +92,7 @@ class TfdsSource:
         return self._record(*self._read(index))
 
     def __getitems__(self, indices: Sequence[int]) -> list[Record | BadRecord]:
-        """Read many records, which takes about half the time of one by one.
+        """Read many records; TFDS reads the files side by side, which pays where they are far.
 
         Returns:
             A list in the order of `indices`; a broken record stands there as its `BadRecord`, so

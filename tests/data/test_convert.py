@@ -1,5 +1,6 @@
 """Conversions: nothing is lost, nothing is changed, and it can be stopped at any time."""
 
+import functools
 import hashlib
 import io
 import json
@@ -183,10 +184,15 @@ def _shard_of(report):
 
 
 def _session_lives(session):
-    listed = subprocess.run(
-        ["ps", "-s", str(session), "-o", "stat="], capture_output=True, text=True
-    )
-    return any(not state.startswith("Z") for state in listed.stdout.split())
+    for entry in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            described = pathlib.Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2]
+        except OSError:
+            continue  # it ended meanwhile
+        state, _, _, of = described.split()[:4]
+        if int(of) == session and state != "Z":
+            return True
+    return False
 
 
 def test_a_shard_that_was_lost_or_cut_is_made_again(tmp_path, write_shards):
@@ -312,6 +318,56 @@ def test_tars_that_hold_half_samples_only_in_part(tmp_path, tar_writer, sample_m
     summary = convert(open_rows([tar]), out=str(tmp_path / "x"), max_bad_fraction=0.8)
     # WebDataset names a hundred; the others are counted, too.
     assert (summary.num_records, summary.faults) == (30, {"incomplete_sample": 120})
+
+
+class RowsThatKill:
+    """An input whose reading kills the process, as the kernel does when memory runs out."""
+
+    lost = ()
+
+    def __init__(self, file):
+        self.files = [file]
+
+    def __len__(self):
+        return 4
+
+    def piece(self, start, stop):
+        return functools.partial(os._exit, 9)
+
+
+def test_a_worker_that_dies_is_told(tmp_path, write_shards):
+    with pytest.raises(ConfigError, match="--workers: a worker process was killed"):
+        convert(RowsThatKill(write_shards(1)[0]), out=str(tmp_path / "x"), num_workers=2)
+
+
+@pytest.mark.parametrize("format", ["array_record", "tars"])
+def test_a_full_disk_leaves_no_half_shard(tmp_path, write_shards, format):
+    """The operating system lets the files of this process grow to 60 kB only."""
+    program = (
+        "import resource, signal, sys\n"
+        "from bigclip.data.convert.__main__ import main\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    out = tmp_path / "x"
+    command = ["--input", *write_shards(80), "--out", str(out), "--format", format]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "File too large" in done.stderr
+    assert os.listdir(out) == [".conversion"]
+    assert main(command) == 0
+
+
+def test_metadata_that_tars_have_no_place_for_stops_it(tmp_path, picture_encoder, capsys):
+    (tmp_path / "0.png").write_bytes(picture_encoder(np.zeros((4, 4, 3), np.uint8)))
+    (tmp_path / "list.csv").write_text("path,text,captions\n0.png,a,b\n")
+    command = ["--input", str(tmp_path / "list.csv"), "--out", str(tmp_path / "x")]
+    command += ["--format", "tars", "--caption_column", "text"]
+    assert main(command) == 2
+    assert "metadata named 'captions'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,25 @@ def pictures(tmp_path, sample_maker):
     return contents
 
 
+# --- tars
+
+
+def test_many_tars_are_counted_by_several_processes(tmp_path, write_shards):
+    def spoil(number, members):
+        if number in (3, 70):
+            del members["webp"]
+
+    shards = write_shards(*66 * [2], change=spoil)
+    one, two = (open_rows(shards, num_workers=n) for n in (1, 2))
+    assert len(one) == len(two) == 130
+    assert [str(bad) for bad in one.lost] == [str(bad) for bad in two.lost]
+    assert [bad.fault for bad in two.lost] == 2 * ["incomplete_sample"]
+    assert read_all(two, 100) == read_all(one)
+    (tmp_path / "part-040.tar").write_bytes(b"")
+    with pytest.raises(ConfigError, match="part-040.tar: the file is empty"):
+        open_rows(shards, num_workers=2)
+
+
 # --- tables
 
 
@@ -324,6 +343,25 @@ def test_labels_without_a_name_and_rows_without_a_picture(tmp_path, pictures):
     folder = save_to_disk(tmp_path / "saved", [table])
     rows = open_rows([folder], caption_columns={"text": "text", "label": "label"})
     assert faults(read_all(rows)) == [None, "unknown_label", "missing_image"]
+
+
+def test_the_picture_of_a_hugging_face_table_may_have_any_name(tmp_path, pictures):
+    table = huggingface_table(pictures, [0, 1])
+    features = {"photo": FEATURES["image"], **{k: v for k, v in FEATURES.items() if k != "image"}}
+    described = {"huggingface": json.dumps({"info": {"features": features}})}
+    names = ["photo", *table.schema.names[1:]]
+    folder = save_to_disk(
+        tmp_path / "a", [table.rename_columns(names).replace_schema_metadata(described)]
+    )
+    assert [row.image for row in read_all(open_rows([folder]))] == pictures[:2]
+    features["path"] = features.pop("text") | {"_type": "Image"}
+    described = {"huggingface": json.dumps({"info": {"features": features}})}
+    names = ["photo", "path", *table.schema.names[2:]]
+    folder = save_to_disk(
+        tmp_path / "b", [table.rename_columns(names).replace_schema_metadata(described)]
+    )
+    with pytest.raises(ConfigError, match="--image_column: which has the pictures"):
+        open_rows([folder])
 
 
 # --- guessing

@@ -49,7 +49,10 @@ class _Progress:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse the command line and convert; returns the exit code, 2 for what the user can mend."""
+    """Parse the command line and convert; returns the exit code.
+
+    It is 2 for what the user can mend, 1 for failures of the disk.
+    """
     arguments = _parser().parse_args(argv)
     try:
         chosen = {
@@ -60,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
             "image_root": arguments.image_root,
             "templates": arguments.template,
         }
-        rows = open_rows(arguments.input, **chosen)
+        rows = open_rows(arguments.input, **chosen, num_workers=max(1, arguments.workers))
         summary = convert(
             rows,
             out=arguments.out,
@@ -76,6 +79,9 @@ def main(argv: list[str] | None = None) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"error: {error}; started again, it goes on from here", file=sys.stderr)
+        return 1
     print(f"{summary.num_records} records in {summary.num_shards} shards in {arguments.out}")
     if summary.num_kept:
         print(f"{summary.num_kept} of the shards were complete before")

@@ -105,6 +105,7 @@ def choose_columns(
     *,
     image_column: str | None,
     caption_columns: Mapping[str, str] | None,
+    images: Sequence[str] = (),
     labels: Sequence[str] = (),
 ) -> tuple[str, dict[str, str]]:
     """Hold the chosen columns against those that exist, or find them by their usual names.
@@ -113,6 +114,7 @@ def choose_columns(
         names: all columns.
         image_column: the chosen one.
         caption_columns: caption source -> column.
+        images: columns that are known to hold pictures.
         labels: columns that hold class labels, the second choice as a caption.
 
     Raises:
@@ -125,8 +127,8 @@ def choose_columns(
         if column is not None and column not in names:
             raise ConfigError(f"--{flag}: no column {column!r}.{suggest(column, names)}")
     if image_column is None:
-        usual = [name for name in _IMAGE_NAMES if name in names]
-        if not usual:
+        usual = list(images) or [name for name in _IMAGE_NAMES if name in names]
+        if not usual or len(images) > 1:
             raise ConfigError(f"--image_column: which has the pictures?{suggest('', names)}")
         image_column = usual[0]
     if not caption_columns:

@@ -1,7 +1,7 @@
 """Rows into shards: one piece of the input, one shard, whatever process makes it."""
 
 import collections
-import concurrent.futures
+import concurrent.futures.process
 import hashlib
 import json
 import multiprocessing
@@ -84,7 +84,8 @@ def convert(
     Raises:
         TooManyBad: if there are more bad rows than allowed; what is complete stays, and with a
             higher `max_bad_fraction` the conversion goes on.
-        ConfigError: if an option makes no sense, or `out` holds something else.
+        ConfigError: if an option makes no sense, `out` holds something else, or a worker died.
+        OSError: if something cannot be read or written; what is complete stays.
     """
     _check_options(format, split, shard_records, max_side, max_bad_fraction, num_workers)
     if not len(rows):
@@ -215,6 +216,11 @@ def _run(jobs: Iterator[_Job], num_workers: int) -> Iterator[tuple[int, ShardRep
             )
             for future in sorted(done, key=running.get):
                 yield running.pop(future), future.result()
+    except concurrent.futures.process.BrokenProcessPool:
+        raise ConfigError(
+            "--workers: a worker process was killed, perhaps for the memory it took; start again "
+            "with fewer, it goes on after what is complete"
+        ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -46,6 +46,7 @@ def open_rows(
     caption_columns: Mapping[str, str] | None = None,
     image_root: str | None = None,
     templates: Sequence[str] | None = None,
+    num_workers: int = 1,
 ) -> Rows:
     """Open an input.
 
@@ -58,6 +59,7 @@ def open_rows(
             the .json.
         image_root: folder that the paths in a table are relative to.
         templates: what the names of classes are put into.
+        num_workers: processes that count the records of many tars.
 
     Raises:
         ConfigError: if it is not there, its kind cannot be told, or an option is not for it.
@@ -78,7 +80,7 @@ def open_rows(
         if name not in _TAKES[kind]:
             raise ConfigError(f"{_FLAGS[name]} says nothing about {kind}; leave it away")
     if kind == "tars":
-        return _open_tars(paths, caption_columns)
+        return _open_tars(paths, caption_columns, num_workers)
     if kind == "folder":
         return _open_folder(paths, caption_columns, templates)
     if kind == "tfds":
@@ -163,12 +165,13 @@ def huggingface_files(paths: Sequence[str], split: str) -> list[str]:
     return files
 
 
-def _open_tars(paths, caption_columns) -> SourceRows:
+def _open_tars(paths, caption_columns, num_workers: int) -> SourceRows:
     from bigclip.data.webdataset import WebDataset
 
     tars = _in_folder(paths, ("tar",))
     options = _json_field(caption_columns)
-    return SourceRows(WebDataset, [{"shards": path, **options} for path in tars], tars)
+    each = [{"shards": path, **options} for path in tars]
+    return SourceRows(WebDataset, each, tars, num_workers=num_workers)
 
 
 def _open_folder(paths, caption_columns, templates) -> FolderRows:

@@ -4,15 +4,20 @@ A `Rows` stays in the process that plans; a piece of it is sent to the process t
 shard, and reads the pictures only there.
 """
 
+import concurrent.futures
 import functools
 import itertools
 import json
+import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from bigclip.config import ConfigError
 from bigclip.data.records import BadRecord, Record
+from bigclip.data.workers import start_worker
+
+_MANY_SOURCES = 64  # fewer are counted before a process has started
 
 Piece = Callable[[], Iterator[Record | BadRecord]]
 
@@ -37,13 +42,21 @@ class Rows(Protocol):
 class SourceRows:
     """The records of one of `bigclip.data.sources` for each file, opened where it is read."""
 
-    def __init__(self, source_type: type, options: Iterable[Mapping[str, Any]], files: list[str]):
+    def __init__(
+        self,
+        source_type: type,
+        options: Iterable[Mapping[str, Any]],
+        files: list[str],
+        *,
+        num_workers: int = 1,
+    ):
         """Open each once, to count.
 
         Args:
             source_type: of the sources.
             options: keyword arguments of each.
             files: as in `Rows`.
+            num_workers: processes that count, if there is much to count.
 
         Raises:
             ConfigError: if one cannot be opened.
@@ -53,10 +66,9 @@ class SourceRows:
         self._type = source_type
         self._options = list(options)
         counts = []
-        for part in self._options:
-            source = source_type(**part)
-            counts.append(len(source))
-            self.lost += _lost_of(source)
+        for count, lost in _count_all(source_type, self._options, num_workers):
+            counts.append(count)
+            self.lost += lost
         self._ends = list(itertools.accumulate(counts))
 
     def __len__(self) -> int:
@@ -90,6 +102,25 @@ def file_identities(paths: Iterable[str]) -> list[list]:
             raise ConfigError(f"--input: {path}: {error.strerror}") from None
         identities.append([os.path.abspath(path), status.st_size, status.st_mtime_ns])
     return identities
+
+
+def _count_all(source_type: type, options: list, num_workers: int):
+    count = functools.partial(_count, source_type)
+    if num_workers == 1 or len(options) < _MANY_SOURCES:
+        return map(count, options)
+    # Reading the headers of a tar of 10,000 samples takes 0.15 s: half an hour for 10,000 tars.
+    with concurrent.futures.ProcessPoolExecutor(
+        num_workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=start_worker,
+        initargs=(0, num_workers),
+    ) as pool:
+        return list(pool.map(count, options, chunksize=8))
+
+
+def _count(source_type: type, options: Mapping[str, Any]) -> tuple[int, list[BadRecord]]:
+    source = source_type(**options)
+    return len(source), _lost_of(source)
 
 
 def _lost_of(source) -> list[BadRecord]:

@@ -32,7 +32,10 @@ class ArrayRecordShard:
         self._writer.write(stored_records.to_example(record))
 
     def close(self):
-        self._writer.close()  # raises if the disk is full
+        try:
+            self._writer.close()
+        except RuntimeError as error:  # the disk is full, or was taken away
+            raise OSError(str(error)) from None
 
 
 class TarShard:
@@ -78,20 +81,28 @@ def shard_name(*, format: str, name: str, split: str, shard: int, num_shards: in
 def open_shard(
     path: str, *, format: str, shard: int, shard_records: int
 ) -> Iterator[ArrayRecordShard | TarShard]:
-    """Write to a temporary file beside it, which takes the name `path` once it is complete."""
+    """Write to a temporary file beside it, which takes the name `path` once it is complete.
+
+    Raises:
+        OSError: if it cannot be written; then neither of them is left.
+    """
     temporary = f"{path}.tmp"
     if format == "tars":
         writer = TarShard(temporary, shard=shard, shard_records=shard_records)
     else:
         writer = ArrayRecordShard(temporary)
+    is_complete = False
     try:
-        yield writer
-    except BaseException:
-        writer.close()
-        os.unlink(temporary)
-        raise
-    writer.close()
-    os.replace(temporary, path)
+        try:
+            yield writer
+        finally:
+            writer.close()
+        is_complete = True
+    finally:
+        if is_complete:
+            os.replace(temporary, path)
+        else:
+            os.unlink(temporary)
 
 
 def write_tfds_metadata(folder: str, *, name: str, version: str, splits: dict[str, list[dict]]):

@@ -53,6 +53,7 @@ class TableRows:
             first.names,
             image_column=image_column,
             caption_columns=caption_columns,
+            images=first.image_columns,
             labels=list(class_names),
         )
         for table in self._tables:
@@ -98,7 +99,7 @@ class _Csv:
     def __init__(self, path: str, delimiter: str):
         from pyarrow import csv
 
-        self.path, self.class_names = path, {}
+        self.path, self.class_names, self.image_columns = path, {}, []
         self._delimiter = delimiter
         with csv.open_csv(path, parse_options=self._parse_options(_skip)) as reader:
             self.names = reader.schema.names
@@ -154,7 +155,8 @@ class _Parquet:
                     file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)
                 )
             )
-        self.path, self.names, self.class_names = path, schema.names, _class_names(schema)
+        self.path, self.names = path, schema.names
+        self.class_names, self.image_columns = _features(schema)
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -186,7 +188,7 @@ class _ArrowStream:
     def __init__(self, path: str):
         table = _map_stream(path)
         self.path, self.names, self._count = path, table.schema.names, table.num_rows
-        self.class_names = _class_names(table.schema)
+        self.class_names, self.image_columns = _features(table.schema)
 
     def __len__(self) -> int:
         return self._count
@@ -212,17 +214,20 @@ def _map_stream(path: str):
     return pa.ipc.open_stream(pa.memory_map(path)).read_all()
 
 
-def _class_names(schema) -> dict[str, list[str]]:
-    """Names of the classes, as `datasets` writes them into the schema: column -> names."""
+def _features(schema) -> tuple[dict[str, list[str]], list[str]]:
+    """What `datasets` writes into the schema: names of classes by column, columns of pictures."""
     described = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     features = described.get("info", {}).get("features", {})
-    found = {}
+    class_names, images = {}, []
     for column, feature in features.items():
         # A list of labels is {"_type": "List", "feature": ...}; once it was [...].
         inner = feature[0] if isinstance(feature, list) else feature.get("feature", feature)
-        if isinstance(inner, dict) and inner.get("_type") == "ClassLabel":
-            found[column] = inner["names"]
-    return found
+        kind = inner.get("_type") if isinstance(inner, dict) else None
+        if kind == "ClassLabel":
+            class_names[column] = inner["names"]
+        elif kind == "Image" and inner is feature:
+            images.append(column)
+    return class_names, images
 
 
 def _read_tables(columns: Columns, parts: list) -> Iterator[Record | BadRecord]:
