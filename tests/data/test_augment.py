@@ -8,6 +8,7 @@ import pytest
 
 from bigclip.config import ConfigError
 from bigclip.data.augment import Augmenter
+from bigclip.data.images import BadImage
 from bigclip.data.preprocess import Preprocess
 
 # To whole levels, and OpenCV's weights to 1/1024: three of them, of at most 255.
@@ -161,6 +162,75 @@ def test_quarter_turn_and_shift():
     assert (shifted[:-8, 8:] == PIXELS[8:, :-8]).all()
 
 
+@pytest.mark.parametrize(("draw", "factor"), [(0.0, 0.5), (0.5, 1.25), (1.0, 2.0)])
+def test_zoom_enlarges_about_the_middle(draw, factor):
+    size = 33
+    y, x = np.mgrid[:size, :size] - 16.0
+    disc = np.where(np.hypot(x, y) < 5, 255, 0).astype(np.uint8)
+    found = augmenter(size=size, zoom=(0.5, 2.0))(
+        np.stack([disc] * 3, -1), Script(0.5, 0.5, 0.5, draw)
+    )
+    inner = found[..., 0] * (np.hypot(x, y) < 11)
+    # The disc, not the mirrored ones around it: its area, and its middle.
+    assert np.sqrt(inner.sum() / disc.sum()) == pytest.approx(factor, abs=0.06)
+    assert (inner * x).sum() / inner.sum() == pytest.approx(0, abs=0.1)
+
+
+@pytest.mark.parametrize(("draw", "sigma"), [(0.0, 0.5), (0.5, 1.25), (1.0, 2.0)])
+def test_blur_is_a_gaussian_of_that_width(draw, sigma):
+    point = np.zeros((41, 41, 3), np.uint8)
+    point[18:23, 18:23] = 255
+    found = augmenter(size=41, blur=0.5, blur_sigma=(0.5, 2.0))(point, Script(0.4, draw))
+    offsets = np.arange(41) - 20.0
+    gaussian = np.exp(-(offsets**2) / (2 * sigma**2))
+    profile = np.convolve(point[20, :, 0], gaussian / gaussian.sum(), "same")
+    expected = np.outer(profile, profile) / 255
+    # OpenCV cuts the bell off at three sigma, and its weights to 1/256.
+    assert np.abs(found[..., 0] - expected).max() <= 3
+    assert (augmenter(size=41, blur=0.5)(point, Script(0.6)) == point).all()
+
+
+def test_what_is_off_draws_nothing():
+    class Refuses:
+        def random(self):
+            raise AssertionError("a random number was drawn")
+
+    assert (augmenter()(PIXELS, Refuses()) == PIXELS).all()
+    augmenter(jitter=0.5, blur_sigma=(1, 2), scale=(0.1, 0.2))(PIXELS, Refuses())
+
+
+def test_takes_encoded_pictures(picture_encoder):
+    change = augmenter(crop="square", flip=0.5)
+    encoded = picture_encoder(PIXELS, "png")
+    for seed in range(4):
+        one, other = np.random.default_rng(seed), np.random.default_rng(seed)
+        assert (change(encoded, one) == change(PIXELS, other)).all()
+    with pytest.raises(BadImage):
+        change(encoded[:50], one)
+
+
+RECIPES = [  # of the class's docstring
+    {"crop": "square"},
+    {"crop": "resized", "scale": (0.9, 1), "interpolation": "bicubic"},
+    {"crop": "resized", "scale": (0.5, 1)},
+    {"crop": "resized", "scale": (0.6, 1), "flip": 0.5, "rotate_degrees": 20, "translate": 0.1,
+     "zoom": (0.95, 1.05), "brightness": 0.4, "contrast": 0.4, "blur": 1},
+    {"crop": "resized", "scale": (0.7, 1), "ratio": (0.8, 1.25), "flip": 0.5},
+    {"crop": "resized", "scale": (0.08, 1), "rand_augment": {}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_published_recipes_run(recipe):
+    change = augmenter(**recipe)
+    pixels = np.random.default_rng(1).integers(0, 256, (50, 70, 3), np.uint8)
+    found = [change(pixels, np.random.default_rng(seed)) for seed in (0, 1, 0)]
+    assert found[0].shape == (32, 32, 3)
+    assert found[0].dtype == np.uint8
+    assert (found[0] == found[2]).all()
+    assert (found[0] != found[1]).any()
+
+
 def test_is_a_function_of_the_random_numbers():
     change = augmenter(crop="resized", flip=0.5, brightness=0.4, hue=0.1, rotate_degrees=5)
     first = [change(PIXELS, np.random.default_rng(seed)) for seed in (1, 2, 1)]
@@ -176,6 +246,11 @@ def test_is_a_function_of_the_random_numbers():
         ({"scale": (0.0, 1.0)}, "data.augment.scale"),
         ({"ratio": (2.0, 1.0)}, "data.augment.ratio"),
         ({"flip": 1.5}, r"data.augment.flip must lie in \[0, 1\]"),
+        ({"interpolation": "cubic"}, "data.augment.interpolation 'cubic' is none of"),
+        ({"scale": (0.5,)}, "data.augment.scale must be two numbers"),
+        ({"zoom": (0.0, 1.0)}, "data.augment.zoom must be two numbers"),
+        ({"blur": 2}, r"data.augment.blur must lie in \[0, 1\]"),
+        ({"blur_sigma": (3.0, 0.1)}, "data.augment.blur_sigma must be two numbers"),
         ({"hue": 0.6}, r"data.augment.hue must lie in \[0, 0.5\]"),
     ],
 )
