@@ -14,7 +14,9 @@ import numpy as np
 
 from bigclip.config import ConfigError, suggest
 from bigclip.data import stored_records
+from bigclip.data.files import is_url
 from bigclip.data.records import BadRecord, Record, checked_captions
+from bigclip.data.shard_paths import expand_shards
 
 _IMAGE_NAMES = ("image", "image/encoded", "image_bytes", "jpg", "jpeg", "png", "webp")
 _CAPTION_NAMES = ("caption", "captions", "text", "texts", "txt", "alt_text", "title")
@@ -55,8 +57,6 @@ class ArrayRecordSource:
             ConfigError: if a file is missing, is no ArrayRecord file, or does not hold such
                 records, or if a feature does not exist or must be chosen.
         """
-        from bigclip.data.webdataset import expand_shards
-
         self.shards = expand_shards(shards)
         counts = [_count_records(path) for path in self.shards]
         self._ends = np.cumsum(counts)
@@ -236,8 +236,8 @@ def _open(path: str):
 
 
 def _count_records(path: str) -> int:
-    is_local = "://" not in path  # ArrayRecord itself reads gs://
-    if is_local and not os.path.isfile(path):
+    # ArrayRecord itself reads gs://.
+    if not is_url(path) and not os.path.isfile(path):
         what = "is a folder" if os.path.isdir(path) else "does not exist"
         raise ConfigError(f"source.shards: {path} {what}; name ArrayRecord files")
     reader = _open(path)

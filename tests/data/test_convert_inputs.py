@@ -2,7 +2,9 @@
 
 import datetime
 import json
+import pathlib
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
@@ -51,6 +53,19 @@ def test_many_tars_are_counted_by_several_processes(tmp_path, write_shards):
     (tmp_path / "part-040.tar").write_bytes(b"")
     with pytest.raises(ConfigError, match="part-040.tar: the file is empty"):
         open_rows(shards, num_workers=2)
+
+
+def test_tars_behind_a_url(tmp_path, write_shards):
+    shards = write_shards(3, 4)
+    bucket = fsspec.filesystem("memory")
+    for number, path in enumerate(shards):
+        bucket.pipe_file(f"/convert/{number}.tar", pathlib.Path(path).read_bytes())
+    rows = open_rows(["memory://convert/{0..1}.tar"])
+    here, there = read_all(open_rows(shards)), read_all(rows)
+    assert [row.image for row in there] == [row.image for row in here]
+    assert convert(rows, out=str(tmp_path / "x")).num_records == 7
+    with pytest.raises(ConfigError, match="memory://a.csv is a URL; only tars and"):
+        open_rows(["memory://a.csv"])
 
 
 # --- tables

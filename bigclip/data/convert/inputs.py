@@ -10,6 +10,8 @@ from bigclip.config import ConfigError, choose
 from bigclip.data.convert.folders import PICTURES, FolderRows
 from bigclip.data.convert.rows import Rows, SourceRows
 from bigclip.data.convert.tables import TableRows
+from bigclip.data.files import is_url
+from bigclip.data.shard_paths import expand_shards
 
 KINDS = ("tars", "table", "folder", "huggingface", "tfds", "array_record")
 _KIND_OF_END = {
@@ -51,7 +53,8 @@ def open_rows(
     """Open an input.
 
     Args:
-        inputs: paths, brace lists and globs of files, or one folder.
+        inputs: paths, brace lists and globs of files, or one folder. Tars may be URLs, see
+            `WebDataset`.
         kind: one of `KINDS`; guessed from the names.
         split: which to read, where the input has several.
         image_column: column, or feature, with the pictures.
@@ -64,8 +67,6 @@ def open_rows(
     Raises:
         ConfigError: if it is not there, its kind cannot be told, or an option is not for it.
     """
-    from bigclip.data.webdataset import expand_shards
-
     paths = expand_shards(inputs)
     kind = kind or guess_kind(paths)
     choose(kind, dict.fromkeys(KINDS), "--kind")
@@ -79,6 +80,12 @@ def open_rows(
     for name in given:
         if name not in _TAKES[kind]:
             raise ConfigError(f"{_FLAGS[name]} says nothing about {kind}; leave it away")
+    far = [path for path in paths if is_url(path)]
+    if far and kind not in ("tars", "array_record"):
+        raise ConfigError(
+            f"--input: {far[0]} is a URL; only tars and ArrayRecord files are read from there. "
+            "Copy it to this machine, or mount the bucket"
+        )
     if kind == "tars":
         return _open_tars(paths, caption_columns, num_workers)
     if kind == "folder":
@@ -99,8 +106,8 @@ def guess_kind(paths: Sequence[str]) -> str:
         ConfigError: if that is not possible.
     """
     first = paths[0]
-    if not os.path.isdir(first):
-        if not os.path.exists(first):
+    if is_url(first) or not os.path.isdir(first):
+        if not is_url(first) and not os.path.exists(first):
             raise ConfigError(f"--input: {first} does not exist")
         kind = _KIND_OF_END.get(os.path.splitext(first)[1].lower())
         if kind is None and _TFDS_SHARD.search(first):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from bigclip.config import ConfigError
+from bigclip.data.files import Files, is_url
 from bigclip.data.records import BadRecord, Record
 from bigclip.data.workers import start_worker
 
@@ -93,9 +94,15 @@ def spans(ends: list[int], start: int, stop: int) -> Iterator[tuple[int, int, in
 
 
 def file_identities(paths: Iterable[str]) -> list[list]:
-    """Path, size in bytes and time of change of files, to see later whether they are the same."""
-    identities = []
+    """Path, size in bytes and time of change of files, to see later whether they are the same.
+
+    Of a URL, the time stays unknown: not every server tells it.
+    """
+    identities, files = [], Files()
     for path in paths:
+        if is_url(path):
+            identities.append([path, files.size(path), 0])
+            continue
         try:
             status = os.stat(path)
         except OSError as error:
