@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from benchmarks import data
+from benchmarks import data, data_sides
 from benchmarks.data_bigclip_worker import PARTS, shares
 from benchmarks.data_shards import make_shards, read_pictures
 from benchmarks.data_turns import pull
@@ -150,10 +150,10 @@ def test_ratios_are_taken_round_by_round_and_within_the_same_cores():
 
 def test_an_absent_peer_is_told_with_the_mend():
     with pytest.raises(PeerMissing, match=r"tf.data.*--tf_python /no/python does not run"):
-        data.find_peer("tf.data", "/no/python")
+        data_sides.find_peer("tf.data", "/no/python")
     if "open_clip" not in sys.modules:
         with pytest.raises(PeerMissing, match=r"has no .*webdataset.* --peers_python PATH"):
-            data.find_peer("open_clip", sys.executable)
+            data_sides.find_peer("open_clip", sys.executable)
 
 
 def test_cores_are_given_back():
@@ -167,9 +167,9 @@ def test_cores_are_given_back():
 
 def test_sides_use_the_cores_that_they_get():
     options = data._parse([])
-    alone = data.sides_on(1, [], options)
+    alone = data_sides.sides_on(1, [], options)
     assert [side.options for side in alone] == [{"num_threads": 1, "num_workers": 0}]
-    names = [side.name for side in data.sides_on(2, ["open_clip", "tf.data"], options)]
+    names = [side.name for side in data_sides.sides_on(2, ["open_clip", "tf.data"], options)]
     assert names[:3] == ["bigclip, 2 threads", "bigclip, 2 workers", "open_clip, 2 workers"]
     assert len(names) == 5
 
