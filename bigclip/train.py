@@ -3,7 +3,8 @@
 Any value of the configuration can be changed on the command line:
 `--config.batch_size=512 --config.optimizer.learning_rate=3e-4`; `--config file.py:arg` passes an
 argument to the file's `get_config`. The same command resumes a run that was stopped. Exit code 42
-means "restart me": the run was asked to stop (SIGTERM), has saved, and goes on when started again.
+means "restart me": the run was asked to stop (SIGTERM) and has saved, or has lost a data worker, and
+goes on when started again.
 
 On several hosts, start the same command on each: on Slurm, GKE and TPU slices the processes find
 each other; elsewhere add `--coordinator_address=HOST:PORT --num_processes=N --process_id=I`. The
@@ -32,7 +33,7 @@ from rich import print as rich_print
 
 from bigclip import checkpoints
 from bigclip.config import ConfigError, call, parse_config_flags
-from bigclip.data.batches import Batches
+from bigclip.data.batches import Batches, WorkerLost
 from bigclip.evals.suites import check_suites
 from bigclip.parallel import HostRows, agree, batch_sharding, host_rows, is_main, processes
 from bigclip.training.experiment import Experiment, experiment, run_manifest
@@ -281,6 +282,9 @@ def main(argv: list[str]) -> None:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         processes.leave(2)
+    except WorkerLost as error:
+        print(f"error: {error}", file=sys.stderr)
+        processes.leave(RESTART_EXIT_CODE)
     except Exception as error:
         if jax.process_count() == 1:
             raise

@@ -259,6 +259,26 @@ def test_a_signal_to_one_stops_both_and_a_killed_one_takes_the_other_along(
     assert status(workdir)["run_id"] == status(undisturbed)["run_id"]
 
 
+def test_streamed_shards_pass_from_killed_processes_to_one(runs, tmp_path):
+    streamed = {"data": {"source": {"access": "stream", "shuffle_window": 16}}}
+    runs.in_process(tmp_path / "undisturbed", **streamed)
+    workdir = tmp_path / "run"
+    told = {"data.source.access": "stream", "data.source.shuffle_window": 16}
+    with runs.start(workdir, (2, 2), {**ACROSS, **told}, heartbeat_seconds=20) as processes:
+        read_until(processes, SAVE_EVERY + 1)
+        for process in processes:
+            process.send_signal(signal.SIGKILL)
+        codes(processes)
+    saved = checkpoints.steps(workdir)
+    assert saved
+    assert saved[-1] < TOTAL_STEPS
+    # Two streams, each of which has given out half of every batch of 8.
+    position = checkpoints.read_manifest(workdir)["data_position"]
+    assert (position["num_streams"], position["taken"]) == (2, 4 * saved[-1])
+    runs.in_process(workdir, **streamed)
+    assert_same_curve(workdir, tmp_path / "undisturbed")
+
+
 def test_what_one_cannot_do_none_does(runs, tmp_path):
     workdir = tmp_path / "run"
     mistake = {1: {"data.source.shards": "/nowhere/part-0.tar"}}

@@ -19,7 +19,12 @@ def get_config(arg: str) -> ConfigDict:
     config.preprocess = {"size": 24}
     config.tokenizer = {"kind": "trained", "vocab_size": 300, "context_length": 11}
     config.data = {
-        "source": {"kind": "webdataset", "shards": arg},
+        "source": {
+            "kind": "webdataset",
+            "shards": arg,
+            "access": "auto",
+            "shuffle_window": config_dict.placeholder(int),
+        },
         "captions": {"weights": {"name": 1.0, "keywords": 1.0}, "join": ("keywords",)},
         "augment": {"crop": "resized", "scale": (0.5, 1.0), "flip": 0.5},
         "num_threads": 2,

@@ -141,6 +141,10 @@ def open_batches(
     )
 
 
+class WorkerLost(RuntimeError):
+    """A worker process has died; the batches cannot go on."""
+
+
 class Batches:
     """The iterator that `open_batches` returns; also a context manager that closes it.
 
@@ -198,9 +202,16 @@ class Batches:
                 raise StopIteration
             try:
                 chunks = [next(self._chunks) for _ in range(self._make.chunks_per_batch)]
-            except BaseException:
+            except BaseException as error:
                 # Grain loses its place after an error, and its workers wait for nothing.
                 self._stop()
+                if "terminated unexpectedly" in str(error):
+                    raise WorkerLost(
+                        f"a data worker ended unexpectedly ({str(error).splitlines()[0]}). "
+                        "Killed (exit code -9), it was most often for lack of memory: lower "
+                        "config.data.num_workers, or config.data.source.shuffle_window of "
+                        "streamed shards. Started again, the run goes on at its newest checkpoint."
+                    ) from error
                 raise
             parts = [chunks[part] for part in self._make.row_order]
             # Joined also where there is one: arrays of workers lie in shared memory, which is to

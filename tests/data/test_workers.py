@@ -138,3 +138,18 @@ def test_signals_to_the_group_leave_workers_to_the_trainer(start):
     output, errors = trainer.communicate("go on\n", timeout=120)
     assert (output, errors, trainer.returncode) == ("still there\n", "", 0)
     assert wait_until_gone(workers, seconds=5) == []
+
+
+def test_a_worker_that_dies_ends_the_run_with_a_clear_error(start):
+    trainer = start(2, "wait")
+    assert trainer.stdout.readline()
+    workers = [pid for pid, command in children(trainer.pid).items() if "spawn_main" in command]
+    os.kill(workers[0], signal.SIGKILL)
+    since = time.monotonic()
+    output, errors = trainer.communicate("go on\n", timeout=120)
+    # At once, but for a busy machine: far below the minutes of a collective's time-out.
+    assert time.monotonic() - since < 60
+    assert (output, trainer.returncode) == ("", 1)
+    assert "a data worker ended unexpectedly" in errors
+    assert "exit code -9" in errors
+    assert wait_until_gone(workers, seconds=10) == []
