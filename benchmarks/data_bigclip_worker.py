@@ -28,9 +28,9 @@ PARTS = {
     "crop and resize": ("resize", "resizing.py", "sepFilter2D", "crops.py", "augment.py"),
     "read": ("pread", "webdataset.py", "tars.py", "files.py", "records.py", "decoder.py", "json"),
     "tokens": ("tokenizer", "tokenizers", "cutters.py", "clip.py", "text_cleaning.py"),
-    "order and random numbers": ("order.py", "index_shuffle", "shuffle.py", "repeat.py", "random"),
+    "assembly": ("examples.py", "random_chunks.py"),
     "choice of captions": ("captions.py",),
-    "assembly": ("examples.py", "random_chunks.py", "numpy"),
+    "order and random numbers": ("order.py", "shuffle", "repeat.py", "random", "numpy.array"),
 }
 _NUM_FUNCTIONS = 25
 _AUGMENT = {"crop": "resized", "scale": SCALE, "ratio": RATIO}
