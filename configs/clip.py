@@ -1,7 +1,7 @@
 """CLIP as published (Radford et al. 2021, arXiv 2103.00020, tables 18 to 20).
 
     python -m bigclip.train --config configs/clip.py:b32 --workdir gs://bucket/clip-b32 \
-        --config.data.source.shards='/mnt/datacomp/{00000..12895}.tar'
+        --config.data.source.shards='gs://bucket/datacomp/{00000..12895}.tar'
 
 Sizes: b32, b16, l14, l14_336 (OpenAI's), h14 and bigg14 (LAION's). Batch 32,768 for 12.8 billion
 examples; Adam with decoupled weight decay 0.2 on all that is no gain or bias, 2,000 steps of
@@ -47,7 +47,20 @@ def get_config(arg: str = "b32") -> ConfigDict:
     config.preprocess = {"size": size, "resize": "crop"}
     config.tokenizer = {"kind": "clip_bpe", "context_length": 77}
     config.data = {
-        "source": {"kind": "webdataset", "shards": placeholder(str)},
+        "source": {
+            "kind": "webdataset",
+            "shards": placeholder(str),
+            # Buckets are streamed; an index_dir, of `bigclip.data.index`, gives random access.
+            "access": "auto",
+            "index_dir": placeholder(str),
+        },
+        # A DataComp subset is a list of ids to keep, a .npy file.
+        "filters": {
+            "keep_ids": placeholder(str),
+            "deny_ids": placeholder(str),
+            "min_side": placeholder(int),
+            "max_aspect_ratio": placeholder(float),
+        },
         # Section 2.4: a random square crop from resized images is the only augmentation.
         "augment": {"crop": "square"},
         "num_threads": 8,

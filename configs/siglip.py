@@ -1,7 +1,7 @@
 """SigLIP as published (Zhai et al. 2023, arXiv 2303.15343; big_vision's configuration).
 
     python -m bigclip.train --config configs/siglip.py:b16 --workdir gs://bucket/siglip-b16 \
-        --config.data.source.shards='/mnt/datacomp/{00000..12895}.tar'
+        --config.data.source.shards='gs://bucket/datacomp/{00000..12895}.tar'
 
 Sizes: b16, l16, so400m14, gopt16. Batch 32,768 for 9 billion examples; Adafactor with second
 moments capped at 0.95, learning rate 1e-3, weight decay 1e-4, clipping at 1, pictures squashed to
@@ -79,7 +79,20 @@ def get_config(arg: str = "b16") -> ConfigDict:
             "clean": "canonical",
         }
     config.data = {
-        "source": {"kind": "webdataset", "shards": placeholder(str)},
+        "source": {
+            "kind": "webdataset",
+            "shards": placeholder(str),
+            # Buckets are streamed; an index_dir, of `bigclip.data.index`, gives random access.
+            "access": "auto",
+            "index_dir": placeholder(str),
+        },
+        # A DataComp subset is a list of ids to keep, a .npy file.
+        "filters": {
+            "keep_ids": placeholder(str),
+            "deny_ids": placeholder(str),
+            "min_side": placeholder(int),
+            "max_aspect_ratio": placeholder(float),
+        },
         "num_threads": 8,
         "num_workers": 8,
     }

@@ -16,6 +16,7 @@ from bigclip.data.shard_samples import read_samples
 from bigclip.data.shard_streams import Place, ShardStreams
 from bigclip.data.tar_members import TarError
 
+_FIRST_AHEAD_BYTES = 1 << 20
 _MIN_AHEAD_BYTES = 64 << 10
 _MAX_AHEAD_BYTES = 16 << 20
 _KEPT_STARTS = 64  # windows: threads that work on a stream are never that far apart
@@ -88,6 +89,7 @@ class StreamReader:
         self._place = place
         self._files = Files()
         self._file: tuple[int, BufferedFile] | None = None
+        self._ahead_bytes = _FIRST_AHEAD_BYTES
         self._lock = threading.Lock()  # of the bookkeeping
         self._turn = threading.Condition()  # windows are read one after the other
         self._turn_of = self._next_window
@@ -198,8 +200,8 @@ class StreamReader:
                 if shards_without == len(self._source.shards):
                     raise _nothing_passes(bad, rejected)
         # So much at once that the next window takes one or two reads, and little too much.
-        ahead = 1.1 * num_bytes
-        self._file[1].ahead_bytes = int(min(max(ahead, _MIN_AHEAD_BYTES), _MAX_AHEAD_BYTES))
+        wanted = int(1.1 * num_bytes)
+        self._ahead_bytes = min(max(wanted, _MIN_AHEAD_BYTES), _MAX_AHEAD_BYTES)
         shuffled = position_rng(self._seed, self._stream << 40 | number, Stream.WINDOW)
         order = shuffled.permutation(self._window).tolist()
         return Window(number, records, ids, order, bad, dict(rejected), start, self._place)
@@ -211,6 +213,7 @@ class StreamReader:
             if self._file is None or self._file[0] != shard or not self._place.offset:
                 self._file = shard, BufferedFile(self._files, path)
             file = self._file[1]
+            file.ahead_bytes = self._ahead_bytes
             caption_key, start = self._source.caption_key, self._place.offset
             yield from read_samples(file, path, caption_key=caption_key, start=start)
         except TarError as error:
