@@ -22,6 +22,7 @@ class Tally:
         bad: fault -> number of bad records, a record counted as often as it was met.
         rejected: rule of the filter -> number of records.
         num_seen: examples made, and bad records.
+        named: key -> reason, of the first hundred bad records.
     """
 
     def __init__(self, *, max_bad_fraction: float):
@@ -34,7 +35,7 @@ class Tally:
         self.rejected: collections.Counter[str] = collections.Counter()
         self.num_seen = 0
         self._max_bad_fraction = max_bad_fraction
-        self._named: dict[str, str] = {}
+        self.named: dict[str, str] = {}
         self._shards: collections.Counter[str] = collections.Counter()
 
     def add(
@@ -61,7 +62,7 @@ class Tally:
                 f"{num_bad} of the {self.num_seen} records read so far are bad "
                 f"({_counted(self.bad)}; worst shards: "
                 f"{_counted(dict(self._shards.most_common(_NUM_SHARDS)))})",
-                [f"{key}: {reason}" for key, reason in self._named.items()],
+                [f"{key}: {reason}" for key, reason in self.named.items()],
                 max_bad_fraction=self._max_bad_fraction,
             )
 
@@ -69,11 +70,11 @@ class Tally:
         self.num_seen += 1
         self.bad[error.fault] += 1
         self._shards[error.key.rpartition("/")[0] or error.key] += 1
-        if error.key in self._named or len(self._named) == _MAX_LOGGED:
+        if error.key in self.named or len(self.named) == _MAX_LOGGED:
             return
-        self._named[error.key] = error.reason
+        self.named[error.key] = error.reason
         logger.warning("bad record replaced: %s", error)
-        if len(self._named) == _MAX_LOGGED:
+        if len(self.named) == _MAX_LOGGED:
             logger.warning("further bad records are counted, but not named")
 
 
