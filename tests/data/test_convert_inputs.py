@@ -138,7 +138,7 @@ def test_parquet_with_paths_lists_and_row_groups(tmp_path, pictures):
         {
             "filename": [f"{n}.png" for n in range(6)],
             "texts": [[f"{n} {i}" for i in range(n)] for n in range(6)],
-            "score": [float(n) if n else float("nan") for n in range(6)],
+            "score": [float(n) if n != 1 else float("nan") for n in range(6)],
             "day": [datetime.date(2024, 1, n + 1) for n in range(6)],
         }
     )
@@ -151,6 +151,7 @@ def test_parquet_with_paths_lists_and_row_groups(tmp_path, pictures):
     assert faults(whole) == ["no_caption", *5 * [None]]
     assert whole[2].captions == {"texts": ["2 0", "2 1"]}
     assert whole[2].metadata == {"score": 2.0, "day": "2024-01-03"}
+    assert whole[1].metadata == {"day": "2024-01-02"}  # JSON has no word for NaN
 
 
 @pytest.mark.parametrize(
