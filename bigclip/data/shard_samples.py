@@ -54,7 +54,8 @@ def read_samples(
     if parts:
         yield Sample(_found(f"{shard}/{key}", parts, caption_key), first, end)
     if members.fault:
-        yield Sample(BadRecord(shard, "broken_shard", members.fault), end, file.size)
+        broken = BadRecord(shard, "broken_shard", members.fault)
+        yield Sample(broken, end, max(end, file.size))
 
 
 def _found(key: str, parts: dict[str, bytes], caption_key: str) -> Record | BadRecord:
