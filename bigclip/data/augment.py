@@ -31,7 +31,8 @@ class Augmenter:
                                       rotate_degrees=20, translate=0.1, zoom=(0.95, 1.05),
                                       brightness=0.4, contrast=0.4, blur=1
         RWKV-CLIP (2406.06973)        crop="resized", scale=(0.7, 1), ratio=(0.8, 1.25), flip=0.5
-        MobileCLIP (2311.17049)       crop="resized", scale=(0.08, 1), rand_augment={}
+        MobileCLIP (2311.17049)       crop="resized", scale=(0.08, 1), interpolation="bicubic",
+                                      rand_augment={"magnitude": 3}
     """
 
     def __init__(

@@ -93,7 +93,7 @@ def _jpeg(encoded: bytes) -> Header | None:
 
 
 def _webp(encoded: bytes) -> Header | None:
-    if len(encoded) < 30:
+    if len(encoded) < 32:  # OpenCV refuses the smallest of all pictures
         return None
     kind = encoded[12:16]
     if kind == b"VP8 ":
@@ -121,11 +121,14 @@ def _png(encoded: bytes) -> Header | None:
     width = int.from_bytes(encoded[16:20], "big")
     height = int.from_bytes(encoded[20:24], "big")
     depth, colours = encoded[24], encoded[25]
-    # An orientation may come after the pixels; transparency and animations are told before.
-    is_plain = depth == 8 and colours in (0, 2, 3, 6) and b"eXIf" not in encoded
-    position = 33
-    while encoded[position + 4 : position + 8] not in (b"IDAT", b""):
-        if encoded[position + 4 : position + 8] in (b"tRNS", b"acTL"):
-            is_plain = False
-        position += 12 + int.from_bytes(encoded[position : position + 4], "big")
+    is_plain = depth == 8 and colours in (0, 2, 3, 6)
+    # To the end: an orientation may come after the pixels, and of a file that is cut off, or in
+    # disorder, libpng would write a line to the standard error.
+    position, name = 33, b"IHDR"
+    while name and name != b"IEND":
+        length = int.from_bytes(encoded[position : position + 4], "big")
+        name = encoded[position + 4 : position + 8]
+        is_plain = is_plain and name not in (b"tRNS", b"acTL", b"eXIf")
+        position += 12 + length
+    is_plain = is_plain and position <= len(encoded)
     return Header("png", width, height, is_plain, has_alpha=colours == 6)

@@ -32,10 +32,11 @@ class RandAugment:
 
         Args:
             num_ops: N, how many changes each picture gets; the paper takes 1 to 3.
-            magnitude: M in [0, 10], how strong they are. The paper's ImageNet runs take 9
-                for ResNet-50.
-            ops: names in `OPS` to draw from; None for the paper's fourteen. timm and
-                big_vision add "invert" and "solarize_add", and leave out "identity".
+            magnitude: M in [0, 10], how strong they are. The paper's ResNet-50 for ImageNet
+                took 9. torchvision counts to 30, so that its default of 9, MobileCLIP's, is 3.
+            ops: names in `OPS` to draw from; None for the paper's fourteen, which are also
+                torchvision's, to the ranges. timm and big_vision add "invert" and
+                "solarize_add", and leave out "identity".
 
         Raises:
             ConfigError: if a value is out of range, or an operation unknown.

@@ -1,14 +1,16 @@
 """Antialiased resizing of training pictures, uint8 [h, w, 3] to uint8 [H, W, 3].
 
-Measured on photographs of 500 x 375 (JPEG, quality 90), cut to 90 to 100% of their area and
-brought to 224 x 224, on one core of an AMD EPYC: images per CPU-second with decoding, and the
-mean |difference| to Pillow's antialiased bicubic in grey levels.
+Images per CPU-second, from the encoded picture on: photographs as JPEG of quality 90, cut to 90
+to 100% of their area, to 224 x 224, on one core of an AMD EPYC. For 500 x 375 also the mean
+difference to "bicubic" in grey levels.
 
-    area                                         900    1.03
-    (OpenCV's INTER_AREA, for comparison         600    1.00)
-    (INTER_LINEAR, which is not antialiased     1100    2.66)
-    bilinear                                     500    1.15
-    bicubic                                      390    0
+                               500 x 375     1024 x 768  2048 x 1536
+    area                       930    0.96   460         170
+    bilinear                   510    1.13   170          28
+    bicubic                    390    0      125          24
+    open_clip, to compare      235    0       85          24
+    OpenCV's INTER_AREA        610    0.93   200          51
+    INTER_LINEAR, aliased     1290    2.39   390         100
 """
 
 import cv2
@@ -20,7 +22,7 @@ _PILLOW = {
     "bilinear": PIL.Image.Resampling.BILINEAR,
     "bicubic": PIL.Image.Resampling.BICUBIC,
 }
-_MAX_SAMPLED_SHRINK = 2.5  # beyond, four samples for a pixel leave too much of the cut unseen
+_MAX_SAMPLED_SHRINK = 2.3  # 512 pixels to 224; beyond, four samples for a pixel are too few
 _LEAST_KEPT = 1.5  # a reduced cut's sides over the target's; with less, detail is lost
 
 

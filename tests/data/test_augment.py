@@ -216,7 +216,8 @@ RECIPES = [  # of the class's docstring
     {"crop": "resized", "scale": (0.6, 1), "flip": 0.5, "rotate_degrees": 20, "translate": 0.1,
      "zoom": (0.95, 1.05), "brightness": 0.4, "contrast": 0.4, "blur": 1},
     {"crop": "resized", "scale": (0.7, 1), "ratio": (0.8, 1.25), "flip": 0.5},
-    {"crop": "resized", "scale": (0.08, 1), "rand_augment": {}},
+    {"crop": "resized", "scale": (0.08, 1), "interpolation": "bicubic",
+     "rand_augment": {"magnitude": 3}},
 ]  # fmt: skip
 
 

@@ -332,6 +332,11 @@ def test_a_cut_off_picture_is_broken(read, extension, share, picture_encoder, ca
     assert capfd.readouterr().err == ""
 
 
+def test_a_png_that_lacks_its_last_mark_alone_is_whole(picture_encoder):
+    encoded = picture_encoder(picture(), "png")
+    assert (images.decode(encoded[:-12]) == images.decode(encoded)).all()
+
+
 def test_junk_after_the_end_does_no_harm(picture_encoder):
     for extension in ("jpg", "png", "gif"):
         encoded = picture_encoder(picture(), extension)
