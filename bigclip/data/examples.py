@@ -8,7 +8,7 @@ import numpy as np
 from bigclip.config import ConfigError
 from bigclip.data.augment import Augmenter
 from bigclip.data.captions import CaptionChooser, NoCaption
-from bigclip.data.images import BadImage, decode
+from bigclip.data.images import BadImage
 from bigclip.data.order import Stream, position_rng
 from bigclip.data.records import BadRecord, Record
 from bigclip.data.tokenizer import Tokenizer
@@ -101,13 +101,13 @@ class ExampleMaker:
         try:
             rng = position_rng(self.seed, position, Stream.CAPTION)
             captions = self.chooser(record.captions, rng)
-            pixels = decode(record.image)
+            rng = position_rng(self.seed, position, Stream.AUGMENT)
+            # Still encoded: of a large JPEG, no more is decoded than the cut needs.
+            return self.augmenter(record.image, rng), captions
         except NoCaption as error:
             raise BadRecord(record.key, "no_caption", str(error)) from None
         except BadImage as error:
             raise BadRecord(record.key, error.fault, f"its picture {error}") from None
-        rng = position_rng(self.seed, position, Stream.AUGMENT)
-        return self.augmenter(pixels, rng), captions
 
 
 def _notes(bad: Sequence[BadRecord], rejected: dict[str, int]) -> np.ndarray:
