@@ -128,14 +128,11 @@ def open_rgb(encoded: bytes) -> PIL.Image.Image:
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
         raise BadImage("huge_image", f"has more than {MAX_PIXELS:,} pixels: {error}") from None
     except PIL.UnidentifiedImageError:
-        if encoded.startswith(_SIGNATURES) or encoded[8:12] == b"WEBP":
+        if _begins_like_a_picture(encoded):
             raise BadImage(
                 "broken_image", "begins like a picture, but its header cannot be read"
             ) from None
-        raise BadImage(
-            "unknown_image",
-            f"is no picture in any of {', '.join(_FORMATS)}; starts {encoded[:12]}",
-        ) from None
+        raise _unknown(encoded) from None
     except Exception as error:  # Pillow's readers raise nearly anything on broken data
         raise BadImage(
             "broken_image", f"cannot be decoded: {type(error).__name__}: {error}"
@@ -165,6 +162,30 @@ def on_white(rgba: np.ndarray) -> np.ndarray:
     # 255 - a (255 - x) / 255, rounded; t + (t >> 8) >> 8 is the exact division of 16 bits.
     shade = (255 - rgba[..., :3]).astype(np.uint16) * alpha + 128
     return 255 - ((shade + (shade >> 8)) >> 8).astype(np.uint8)
+
+
+def check_header(encoded: bytes) -> None:
+    """Look at what costs a few microseconds; decoding may still find more.
+
+    Raises:
+        BadImage: if it is empty, of no known format, or too large.
+    """
+    if _checked_header(encoded) is None and not _begins_like_a_picture(encoded):
+        try:
+            PIL.Image.open(io.BytesIO(encoded), formats=_FORMATS).close()
+        except PIL.UnidentifiedImageError:
+            raise _unknown(encoded) from None
+        except Exception:  # as above; a known format, whose damage decoding will tell
+            return
+
+
+def _begins_like_a_picture(encoded: bytes) -> bool:
+    return encoded.startswith(_SIGNATURES) or encoded[8:12] == b"WEBP"
+
+
+def _unknown(encoded: bytes) -> BadImage:
+    message = f"is no picture in any of {', '.join(_FORMATS)}; starts {encoded[:12]}"
+    return BadImage("unknown_image", message)
 
 
 def _checked_header(encoded: bytes) -> Header | None:

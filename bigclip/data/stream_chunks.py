@@ -119,9 +119,10 @@ class StreamChunks:
             taken = rows[row]
             if not attempt:
                 return taken.id, lambda: taken.record
-            rng = position_rng(self._maker.seed, positions[row], Stream.SUBSTITUTE)
-            other = int(rng.integers(len(taken.window.records), size=attempt)[-1])
-            return taken.window.ids[other], lambda: taken.window.records[other]
+            rng = position_rng(self._maker.seed, positions[row] << 5 | attempt, Stream.SUBSTITUTE)
+            reader = self._reader(parts[row], stream)
+            number, record = reader.substitute(taken, attempt, rng)
+            return number, lambda: record
 
         new = [taken.window for taken in rows if taken.first]
         rejected: dict[str, int] = {}

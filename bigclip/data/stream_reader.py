@@ -6,10 +6,13 @@ import os
 import threading
 from typing import NamedTuple
 
+import numpy as np
+
 from bigclip.config import ConfigError
 from bigclip.data.buffered_file import BufferedFile
 from bigclip.data.files import Files
 from bigclip.data.filters import Filter, Rejected
+from bigclip.data.images import BadImage, check_header
 from bigclip.data.order import Order, Stream, position_rng
 from bigclip.data.records import BadRecord, Record
 from bigclip.data.shard_samples import read_samples
@@ -19,6 +22,7 @@ from bigclip.data.tar_members import TarError
 _FIRST_AHEAD_BYTES = 1 << 20
 _MIN_AHEAD_BYTES = 64 << 10
 _MAX_AHEAD_BYTES = 16 << 20
+_ATTEMPTS_A_WINDOW = 2
 _KEPT_STARTS = 64  # windows: threads that work on a stream are never that far apart
 _SHARD_SHIFT = 40  # of the shard's number in a record's; below it, the byte where it begins
 
@@ -37,7 +41,7 @@ class Window(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """A record at its place in the stream, with its window at hand to replace it from."""
+    """A record at its place in the stream, and the window that it comes from."""
 
     record: Record
     id: int
@@ -117,6 +121,48 @@ class StreamReader:
             self._forget(first, count)
         return taken, self._start_of((first + count) // self._window)
 
+    def substitute(
+        self, taken: Taken, attempt: int, rng: np.random.Generator
+    ) -> tuple[int, Record]:
+        """Choose another record for one that turned out to be bad.
+
+        It comes from the same window; after some attempts from the windows behind it, since bad
+        records may come in crowds.
+
+        Args:
+            taken: the bad one.
+            attempt: how many were bad so far.
+            rng: of the position and the attempt.
+
+        Returns:
+            Number and record.
+        """
+        window = taken.window
+        for _ in range((attempt - 1) // _ATTEMPTS_A_WINDOW):
+            window = self._after(window)
+        row = int(rng.integers(len(window.records)))
+        return window.ids[row], window.records[row]
+
+    def _after(self, window: Window) -> Window:
+        """Return the next window, read once more if other threads have used it up already."""
+        number = window.number + 1
+        with self._lock:
+            future = self._futures.get(number)
+        if future is not None:
+            return future.result()
+        again = StreamReader(
+            self._source,
+            stream=self._stream,
+            num_streams=self._num_streams,
+            seed=self._seed,
+            window=self._window,
+            filter=self._filter,
+            first=number * self._window,
+            place=window.end,
+            pool=self._pool,
+        )
+        return again._get(number)
+
     def _start_of(self, number: int) -> Place:
         with self._lock:
             if number in self._starts:
@@ -180,6 +226,7 @@ class StreamReader:
                     if isinstance(found, BadRecord):
                         raise found
                     passed = self._filter(found) if self._filter else found
+                    _check_picture(passed)
                 except BadRecord as error:
                     bad.append(error)
                     continue
@@ -220,6 +267,14 @@ class StreamReader:
             yield BadRecord(os.path.basename(path), "broken_shard", str(error)), 0, 0
         except FileNotFoundError:
             yield BadRecord(os.path.basename(path), "missing_shard", "does not exist"), 0, 0
+
+
+def _check_picture(record: Record) -> None:
+    """Find those that are no picture at all, which often come by the shard, before they count."""
+    try:
+        check_header(record.image)
+    except BadImage as error:
+        raise BadRecord(record.key, error.fault, f"its picture {error}") from None
 
 
 def _nothing_passes(bad: list[BadRecord], rejected: dict[str, int]) -> ConfigError:
