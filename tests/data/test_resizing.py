@@ -11,7 +11,7 @@ from bigclip.data import images
 from bigclip.data.augment import Augmenter
 from bigclip.data.crops import Cropper
 from bigclip.data.preprocess import Preprocess
-from bigclip.data.resizing import reduction, resize
+from bigclip.data.resizing import INTERPOLATIONS, reduction, resize
 
 
 def natural(width, height, seed=0):
@@ -72,7 +72,7 @@ def test_area_does_not_alias(side):
     assert found.std() <= max(area.std(), 0.5 * linear.std()) + 1
 
 
-@pytest.mark.parametrize("interpolation", ["area", "bilinear", "bicubic"])
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (50, 20), (32, 32), (33, 100), (64, 64)])
 def test_keeps_flat_pictures_flat(interpolation, shape):
     found = resize(np.full((*shape, 3), (200, 3, 255), np.uint8), (32, 32), interpolation)
