@@ -9,8 +9,9 @@ from xml.etree import ElementTree
 import numpy as np
 import PIL.Image
 
+from bigclip.data.show.bars import Bar
 from bigclip.data.show.rows import Caption, Example
-from bigclip.data.show.sheet import Bar, Sheet
+from bigclip.data.show.sheet import Sheet, Tile
 
 _UNTOUCHED_SIDE = 160  # pixels: CSS shows it at 72, a fine screen at twice as many
 _COARSE_SIDE = 112  # smaller pictures are shown as the squares that they are
@@ -98,7 +99,7 @@ def _odd(sentences: Sequence[str]) -> ElementTree.Element:
     )
 
 
-def _tile(tile) -> ElementTree.Element:
+def _tile(tile: Tile) -> ElementTree.Element:
     return _tag(
         "div",
         _tag("p", tile.label, class_="label"),

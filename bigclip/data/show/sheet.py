@@ -9,6 +9,7 @@ import numpy as np
 from bigclip.data.mixture import Mixture
 from bigclip.data.pipeline import Pipeline
 from bigclip.data.selection import Selection
+from bigclip.data.show.bars import Bar, side_bars, token_bars
 from bigclip.data.show.rows import Example, read_rows
 from bigclip.data.show.survey import Survey, survey
 from bigclip.data.stream_mixture import StreamMixture
@@ -19,9 +20,7 @@ _MANY_LONG = 0.05
 _LONG_RATIO = 3.0
 _COMMON_TEXT = 0.01
 _MAX_NAMED = 8
-_MAX_BARS = 32
 _MAX_LISTED, _LONG_LIST = 6, 100  # things and their characters in one line
-_SIDES = (32, 64, 128, 256, 512, 1024, 2048)
 
 
 class Tile(NamedTuple):
@@ -30,14 +29,6 @@ class Tile(NamedTuple):
     label: str
     value: str
     note: str
-
-
-class Bar(NamedTuple):
-    """A bar of a histogram; `is_odd` ones are those to look at."""
-
-    label: str
-    count: int
-    is_odd: bool
 
 
 class Sheet(NamedTuple):
@@ -129,8 +120,8 @@ def make_sheet(
             ),
         ],
         odd=odd,
-        tokens=_token_bars(found.num_tokens, pipeline.tokenizer.context_length),
-        sides=_side_bars(found.sizes, pipeline.preprocess.size),
+        tokens=token_bars(found.num_tokens, pipeline.tokenizer.context_length),
+        sides=side_bars(found.sizes, pipeline.preprocess.size),
         block=describe(pipeline),
         bad=list(named.items())[:_MAX_NAMED],
         examples=examples,
@@ -212,46 +203,6 @@ def _odd(
             "some twice."
         )
     return told
-
-
-def _token_bars(num_tokens: np.ndarray, length: int) -> list[Bar]:
-    """Count captions by tokens, in bins of the same width, of which one ends at the limit."""
-    if not len(num_tokens):
-        return []
-    # What is much longer than the limit goes into the last bar.
-    top = min(int(num_tokens.max()), length + max(1, length // 4))
-    width = -(-max(top, 1) // _MAX_BARS)
-    first = length - -(-length // width) * width + 1  # so that a bin ends at `length`
-    bars = []
-    for start in range(first, top + 1, width):
-        end = start + width - 1
-        is_last = start + width > top
-        counts = (num_tokens >= start) & ((num_tokens <= end) | is_last)
-        label = f"{max(start, 0)}–{end}" if width > 1 else f"{start}"
-        if is_last and num_tokens.max() > end:
-            label = f"{max(start, 0)}+"
-        bars.append(Bar(label, int(counts.sum()), start > length))
-    while len(bars) > 1 and not bars[0].count:
-        bars.pop(0)
-    return bars
-
-
-def _side_bars(sizes: np.ndarray, size: int) -> list[Bar]:
-    """Count pictures by their shorter side; one of the bins begins at the model's size."""
-    if not len(sizes):
-        return []
-    shortest = sizes.min(1)
-    edges = sorted({0, *_SIDES, size, int(max(_SIDES[-1], shortest.max())) + 1})
-    bars = []
-    for start, end in zip(edges[:-1], edges[1:], strict=True):
-        label = f"{start}–{end - 1}" if end <= _SIDES[-1] else f"{start}+"
-        count = int(((shortest >= start) & (shortest < end)).sum())
-        bars.append(Bar(label, count, end <= size))
-    while len(bars) > 1 and not bars[0].count:
-        bars.pop(0)
-    while len(bars) > 1 and not bars[-1].count:
-        bars.pop()
-    return bars
 
 
 def describe(pipeline: Pipeline) -> list[tuple[str, str]]:

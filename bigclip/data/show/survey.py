@@ -37,7 +37,7 @@ class Survey(NamedTuple):
 
 
 def survey(pipeline: Pipeline, *, batch_size: int, seed: int, start_batch: int, num: int) -> Survey:
-    """Look at up to `num` records, none twice in a run's epoch.
+    """Look at up to `num` records, and no more than there are.
 
     Args:
         pipeline: the opened data.
