@@ -131,7 +131,11 @@ def memory_over(
     seen, points = 0, []
     with worker:
         pid = worker.start(
-            shards=shards, batch_size=options.batch_size, num_threads=1, num_workers=0
+            shards=shards,
+            batch_size=options.batch_size,
+            num_threads=1,
+            num_workers=0,
+            interpolation="area",
         )["pid"]
         while seen < examples:
             seen += worker.turn(seconds=options.seconds)["examples"]

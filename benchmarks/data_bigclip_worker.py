@@ -41,7 +41,13 @@ class Data:
     """Batches of uint8 pictures [B, H, W, 3] and int32 ids [B, L]."""
 
     def start(
-        self, *, shards: list[str], num_threads: int, num_workers: int, batch_size: int
+        self,
+        *,
+        shards: list[str],
+        num_threads: int,
+        num_workers: int,
+        interpolation: str,
+        batch_size: int,
     ) -> dict[str, Any]:
         """Open the shards.
 
@@ -49,18 +55,20 @@ class Data:
             shards: paths.
             num_threads: see `open_batches`.
             num_workers: likewise.
+            interpolation: see `Augmenter`.
             batch_size: B.
         """
         self._source = open_source(kind="webdataset", shards=shards)
         self._preprocess = Preprocess(size=SIZE)
         self._tokenizer = clip_bpe(context_length=CONTEXT_LENGTH)
+        self._augment = {**_AUGMENT, "interpolation": interpolation}
         self._batches = open_batches(
             self._source,
             preprocess=self._preprocess,
             tokenizer=self._tokenizer,
             batch_size=batch_size,
             seed=0,
-            augment=_AUGMENT,
+            augment=self._augment,
             captions=_CAPTIONS,
             num_threads=num_threads,
             num_workers=num_workers,
@@ -79,7 +87,8 @@ class Data:
             pictures: .npz with the encoded bytes of each.
             outputs: .npy to be written, uint8 [n, H, W, 3].
         """
-        resize = Augmenter(self._preprocess)  # which cuts nothing off
+        filter_ = self._augment["interpolation"]
+        resize = Augmenter(self._preprocess, interpolation=filter_)  # which cuts nothing off
         with np.load(pictures) as arrays:
             images = [decode(arrays[name].tobytes()) for name in arrays]
         rng = np.random.default_rng(0)
@@ -98,7 +107,7 @@ class Data:
             order=Order(len(self._source), seed=0),
             maker=ExampleMaker(
                 seed=0,
-                augmenter=Augmenter(self._preprocess, **_AUGMENT),
+                augmenter=Augmenter(self._preprocess, **self._augment),
                 chooser=CaptionChooser(**_CAPTIONS),
                 tokenizer=self._tokenizer,
             ),

@@ -93,11 +93,14 @@ def sides_on(cores: int, peers: Sequence[str], options: argparse.Namespace) -> l
     ours = functools.partial(
         Side, library="bigclip", module="data_bigclip_worker", python=sys.executable
     )
-    threads = {"num_threads": cores, "num_workers": 0}
+    threads = {"num_threads": cores, "num_workers": 0, "interpolation": "area"}
     found = [ours(f"bigclip, {_count(cores, 'thread')}", options=threads)]
     if cores > 1:
-        workers = {"num_threads": 1, "num_workers": cores}
+        workers = {**threads, "num_threads": 1, "num_workers": cores}
         found.append(ours(f"bigclip, {_count(cores, 'worker')}", options=workers))
+    # big_vision's default does not antialias: this is bigclip when it does not, either.
+    aliased = {**threads, "interpolation": "bilinear_aliased"}
+    found.append(ours(f"bigclip, {_count(cores, 'thread')}, aliased", options=aliased))
     if "open_clip" in peers:
         found.append(
             Side(

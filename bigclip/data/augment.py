@@ -26,7 +26,8 @@ class Augmenter:
         CLIP (arXiv 2103.00020)       crop="square"
         open_clip                     crop="resized", scale=(0.9, 1), interpolation="bicubic"
         SLIP, LaCLIP (2305.20088)     crop="resized", scale=(0.5, 1)
-        SigLIP (2303.15343)           none; config.preprocess.resize="squash"
+        SigLIP (2303.15343)           interpolation="bilinear_aliased"; and
+                                      config.preprocess.resize="squash"
         ConVIRT (2010.00747)          crop="resized", scale=(0.6, 1), flip=0.5,
                                       rotate_degrees=20, translate=0.1, zoom=(0.95, 1.05),
                                       brightness=0.4, contrast=0.4, blur=1

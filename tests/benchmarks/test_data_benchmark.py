@@ -168,10 +168,15 @@ def test_cores_are_given_back():
 def test_sides_use_the_cores_that_they_get():
     options = data._parse([])
     alone = data_sides.sides_on(1, [], options)
-    assert [side.options for side in alone] == [{"num_threads": 1, "num_workers": 0}]
+    threads = {"num_threads": 1, "num_workers": 0}
+    assert [side.options for side in alone] == [
+        {**threads, "interpolation": "area"},
+        {**threads, "interpolation": "bilinear_aliased"},
+    ]
     names = [side.name for side in data_sides.sides_on(2, ["open_clip", "tf.data"], options)]
-    assert names[:3] == ["bigclip, 2 threads", "bigclip, 2 workers", "open_clip, 2 workers"]
-    assert len(names) == 5
+    assert names[:2] == ["bigclip, 2 threads", "bigclip, 2 workers"]
+    assert names[2:4] == ["bigclip, 2 threads, aliased", "open_clip, 2 workers"]
+    assert len(names) == 6
 
 
 def test_bigclips_side_runs_and_the_others_are_said_to_be_missing(tmp_path, capsys, monkeypatch):
@@ -191,7 +196,9 @@ def test_bigclips_side_runs_and_the_others_are_said_to_be_missing(tmp_path, caps
     assert "| bigclip, 1 thread | 1 |" in output.out
     assert "Where bigclip's time goes" in output.out
     found = json.loads(figures.read_text())
-    (side,) = found["sides"]
+    side, aliased = found["sides"]
+    assert aliased["name"] == "bigclip, 1 thread, aliased"
+    assert aliased["difference"] > 1
     assert [turn["examples"] % 8 for turn in side["turns"]] == [0, 0]
     assert all(turn["examples"] >= 8 for turn in side["turns"])
     assert 50e6 < side["peak_bytes"] < 4e9
