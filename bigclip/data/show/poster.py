@@ -71,7 +71,11 @@ class Poster:
         sheet = self._sheet
         yield _shortened(sheet.title, self._fonts[30], self._width - 2 * _MARGIN), 30, _INK, 44
         yield sheet.subtitle, 15, _SOFT, 2 * _LINE
-        lines = [(f"{tile.label}: {tile.value} ({tile.note})", _INK) for tile in sheet.tiles]
+        notes = [f" ({tile.note})" if tile.note else "" for tile in sheet.tiles]
+        lines = [
+            (f"{tile.label}: {tile.value}{note}", _INK)
+            for tile, note in zip(sheet.tiles, notes, strict=True)
+        ]
         lines += [(f"! {sentence}", _ODD) for sentence in sheet.odd]
         lines += [(f"{term}: {words}", _SOFT) for term, words in sheet.block]
         lines += [(f"bad: {key}: {reason}", _ODD) for key, reason in sheet.bad]

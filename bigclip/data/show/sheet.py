@@ -238,6 +238,8 @@ def _value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         if len(value) == 2 and all(isinstance(one, (int, float)) for one in value):
             return f"{value[0]:g} to {value[1]:g}"
+        if value and all(isinstance(one, (list, tuple)) for one in value):
+            value = [" × ".join(map(_value, one)) for one in value]
         # Of long things, such as paths, one is enough.
         listed = _MAX_LISTED if sum(len(str(one)) for one in value) < _LONG_LIST else 1
         more = f" and {len(value) - listed} more" if len(value) > listed else ""
