@@ -33,7 +33,7 @@ def define_flags() -> None:
     config_flags.DEFINE_config_file("config", None, "file.py or file.py:argument")
     flags.DEFINE_float("seconds", 20, "how long to measure")
     flags.DEFINE_integer("batches", None, "measure no more than so many batches")
-    flags.DEFINE_integer("sample", 512, "examples whose parts are timed in one thread")
+    flags.DEFINE_integer("sample", 2048, "examples whose parts are timed in one thread")
     flags.DEFINE_integer("chips", None, "of the whole run; with --step_seconds")
     flags.DEFINE_integer("chips_per_host", 4, "chips that one host feeds")
     flags.DEFINE_float("step_seconds", None, "of a step of config.batch_size on all chips")

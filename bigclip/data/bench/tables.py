@@ -101,6 +101,8 @@ def _stage_table(stages: dict[str, Any]) -> Table:
     between = stages["hand_over_cpu_seconds_per_example"]
     table.add_row(_HAND_OVER, _us(between), f"{between / total:.0%}", "", end_section=True)
     table.add_row("the run", _us(total), "100%", "")
+    if between < 0:
+        table.caption = "Less than nothing between threads: the cores were busier for the sample."
     return table
 
 
