@@ -22,11 +22,12 @@ from benchmarks import tables
 from benchmarks.data_shards import make_shards, read_pictures
 from benchmarks.data_sides import Side, find_peers, sides_on
 from benchmarks.data_turns import SIZE
+from benchmarks.holding import hold, resume
 from benchmarks.peers import OtherWork, describe, environment
-from benchmarks.process_tree import cpu_seconds, hold, memory_bytes, resume
 from benchmarks.runs import write_json
 from benchmarks.workers import Worker
 from bigclip.data.images import open_rgb
+from bigclip.data.process_tree import cpu_seconds, memory_bytes
 
 _NUM_COMPARED = 16  # pictures whose resize is compared with Pillow's
 _NUM_PROFILED = 512

@@ -13,7 +13,8 @@ from bigclip.config import ConfigError
 from bigclip.data.augment import Augmenter
 from bigclip.data.captions import CaptionChooser
 from bigclip.data.checks import check_examples
-from bigclip.data.examples import ExampleMaker, read_notes
+from bigclip.data.examples import ExampleMaker
+from bigclip.data.notes import Notes
 from bigclip.data.order import Order
 from bigclip.data.preprocess import Preprocess
 from bigclip.data.random_chunks import RandomChunks
@@ -221,10 +222,10 @@ class Batches:
             }
             if isinstance(self._make, StreamChunks):
                 self._places = self._make.places(parts)
-            notes = [read_notes(np.asarray(part["notes"])) for part in parts]
+            notes = [Notes.from_array(np.asarray(part["notes"])) for part in parts]
             del chunks, parts
             self.next_batch += 1
-            self.tally.add(len(batch["record"]), notes)
+            self.tally.add(notes)
             return batch
 
     def position(

@@ -1,6 +1,5 @@
 """From records to the arrays of examples, past bad records."""
 
-import json
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -9,6 +8,7 @@ from bigclip.config import ConfigError
 from bigclip.data.augment import Augmenter
 from bigclip.data.captions import CaptionChooser, NoCaption
 from bigclip.data.images import BadImage
+from bigclip.data.notes import Notes
 from bigclip.data.order import Stream, position_rng
 from bigclip.data.records import BadRecord, Record
 from bigclip.data.tokenizer import Tokenizer
@@ -43,20 +43,18 @@ class ExampleMaker:
         positions: Sequence[int],
         candidate: Callable[[int, int], tuple[int, Callable[[], Record]]],
         *,
-        bad: Sequence[BadRecord] = (),
-        rejected: dict[str, int] | None = None,
+        notes: Notes | None = None,
     ) -> dict[str, np.ndarray]:
         """Make the examples of some positions; a bad record is replaced by the next candidate.
 
         Args:
             positions: of the global stream, [n].
             candidate: (row, attempt) -> number of the record, and how to read it.
-            bad: bad records that were met before, to be told along.
-            rejected: the same of records that the filter did not want: rule -> how many.
+            notes: what was met before, to be told along; by default `num_good` is n.
 
         Returns:
             image uint8 [n, H, H, 3], text int32 [n, L] or [n, C, L], record int64 [n], bad int32
-            [n] how many candidates were bad, notes uint8 [...] for `read_notes`.
+            [n] how many candidates were bad, notes uint8 [...] for `Notes.from_array`.
 
         Raises:
             ConfigError: if `MAX_ATTEMPTS` candidates in a row are bad.
@@ -64,7 +62,8 @@ class ExampleMaker:
         size = self.augmenter.preprocess.size
         images = np.empty((len(positions), size, size, 3), np.uint8)
         texts, records = [], np.empty(len(positions), np.int64)
-        attempts, found = np.zeros(len(positions), np.int32), list(bad)
+        notes = Notes(len(positions)) if notes is None else notes
+        attempts, found = np.zeros(len(positions), np.int32), list(notes.bad)
         for row, position in enumerate(positions):
             for attempt in range(MAX_ATTEMPTS):
                 number, read = candidate(row, attempt)
@@ -86,7 +85,7 @@ class ExampleMaker:
             "text": ids,
             "record": records,
             "bad": attempts,
-            "notes": _notes(found, rejected or {}),
+            "notes": notes._replace(bad=found).to_array(),
         }
 
     def example(self, record: Record, position: int) -> tuple[np.ndarray, list[str]]:
@@ -108,15 +107,3 @@ class ExampleMaker:
             raise BadRecord(record.key, "no_caption", str(error)) from None
         except BadImage as error:
             raise BadRecord(record.key, error.fault, f"its picture {error}") from None
-
-
-def _notes(bad: Sequence[BadRecord], rejected: dict[str, int]) -> np.ndarray:
-    """Write down what happened as an array, the one thing that workers hand over cheaply."""
-    told = [[error.key, error.fault, error.reason] for error in bad]
-    return np.frombuffer(json.dumps([told, rejected]).encode(), np.uint8)
-
-
-def read_notes(notes: np.ndarray) -> tuple[list[BadRecord], dict[str, int]]:
-    """Read the bad records, and how many were rejected by each rule."""
-    told, rejected = json.loads(notes.tobytes())
-    return [BadRecord(*error) for error in told], rejected

@@ -12,6 +12,7 @@ import numpy as np
 from bigclip.config import ConfigError
 from bigclip.data.filters import Filter, Rejected
 from bigclip.data.first_texts import FirstTexts
+from bigclip.data.mixture import Mixture
 from bigclip.data.records import BadRecord, Record
 from bigclip.data.stream_mixture import StreamMixture
 
@@ -75,11 +76,17 @@ def apply_filters(source, filters: Mapping[str, Any] | None):
                 "--duplicate_texts FILE` and give config.data.filters.deny_ids=FILE"
             )
         return source.filtered(passes) if passes else source
-    return _select(source, passes) if passes else source
-
-
-def _select(source, passes: Filter) -> Selection:
+    if not passes:
+        return source
     first = FirstTexts() if passes.duplicate_texts else None
+    if isinstance(source, Mixture):
+        parts = zip(source.names, source.sources, strict=True)
+        selected = {name: _select(part, passes, first, prefix=f"{name}: ") for name, part in parts}
+        return Mixture(selected, source.weights)
+    return _select(source, passes, first)
+
+
+def _select(source, passes: Filter, first: FirstTexts | None, *, prefix: str = "") -> Selection:
     rejected: collections.Counter[str] = collections.Counter()
     rows = []
 
@@ -99,14 +106,17 @@ def _select(source, passes: Filter) -> Selection:
                 if rule is None and record is not None and first is not None:
                     texts = [text for texts in record.captions.values() for text in texts]
                     # Every text is taken, also after one that is known.
-                    if not all([first.add(f"{index}", text) for text in texts]):
+                    if not all([first.add(f"{prefix}{index}", text) for text in texts]):
                         rule = "duplicate_text"
                 if rule is None:
                     rows.append(index)
                 else:
                     rejected[rule] += 1
     told = ", ".join(f"{rule} {count:,}" for rule, count in rejected.items())
-    logger.warning("filters leave %s of %s records (%s)", f"{len(rows):,}", len(source), told)
+    counts = f"{len(rows):,} of {len(source):,}"
+    logger.warning("%sfilters leave %s records (%s)", prefix, counts, told)
     if not rows:
-        raise ConfigError(f"config.data.filters: not one of {len(source)} records passes ({told})")
+        raise ConfigError(
+            f"config.data.filters: {prefix}not one of {len(source)} records passes ({told})"
+        )
     return Selection(source, passes, np.array(rows, np.int64), rejected)

@@ -13,6 +13,7 @@ import numpy as np
 
 from bigclip.data.examples import ExampleMaker, chunk_size
 from bigclip.data.interleave import Interleave, StridedCount
+from bigclip.data.notes import Notes
 from bigclip.data.order import Stream, part_seed, position_rng
 from bigclip.data.shard_streams import Place
 from bigclip.data.stream_mixture import StreamMixture, StreamPosition
@@ -101,7 +102,7 @@ class StreamChunks:
         batch, part = divmod(number, self.chunks_per_batch)
         piece, slot = divmod(part, self._slots)
         if slot >= len(self._streams):
-            return {"notes": np.frombuffer(b"[[], {}]", np.uint8)}
+            return {"notes": Notes().to_array()}
         stream = self._streams[slot]
         first = self._taken_before(batch) + piece * self._chunk
         # The next record of all streams, taken in turn, is position n * S + stream: a formula in
@@ -130,7 +131,9 @@ class StreamChunks:
             for rule, count in window.rejected.items():
                 rejected[rule] = rejected.get(rule, 0) + count
         bad = [error for window in new for error in window.bad]
-        made = self._maker.chunk(positions, candidate, bad=bad, rejected=rejected)
+        read = sum(len(window.records) for window in new)
+        notes = Notes(read, bad, rejected)
+        made = self._maker.chunk(positions, candidate, notes=notes)
         return {**made, "place": places}
 
     def places(self, chunks: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
@@ -161,6 +164,8 @@ class StreamChunks:
         with self._lock:
             if self._pool is not None:
                 self._pool.shutdown(wait=False, cancel_futures=True)
+            for reader in self._readers.values():
+                reader.close()
 
     def _taken(self, part: int, stream: int, count: int) -> int:
         """Of the first `count` records of a stream, how many are of one part of the mixture."""

@@ -22,6 +22,7 @@ from bigclip.data.tar_members import TarError
 _FIRST_AHEAD_BYTES = 1 << 20
 _MIN_AHEAD_BYTES = 64 << 10
 _MAX_AHEAD_BYTES = 16 << 20
+_POLL_SECONDS = 0.2
 _ATTEMPTS_A_WINDOW = 2
 _KEPT_STARTS = 64  # windows: threads that work on a stream are never that far apart
 _SHARD_SHIFT = 40  # of the shard's number in a record's; below it, the byte where it begins
@@ -121,6 +122,10 @@ class StreamReader:
             self._forget(first, count)
         return taken, self._start_of((first + count) // self._window)
 
+    def close(self) -> None:
+        """Let tasks that wait for their turn end; it may never come, if others were cancelled."""
+        self._failure = self._failure or RuntimeError("the stream was closed")
+
     def substitute(
         self, taken: Taken, attempt: int, rng: np.random.Generator
     ) -> tuple[int, Record]:
@@ -193,8 +198,10 @@ class StreamReader:
         # Tasks start in the order of the windows, so the one that has its turn is never stuck
         # behind those that wait for it.
         with self._turn:
-            self._turn.wait_for(lambda: self._turn_of == number or self._failure)
-            if self._failure:
+            # Looked at now and then, too: `close` tells nobody, since it must not wait for a read.
+            while self._turn_of != number and self._failure is None:
+                self._turn.wait(_POLL_SECONDS)
+            if self._failure is not None:
                 raise self._failure
             try:
                 filled = self._fill(number)

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 
 from bigclip.config import ConfigError
+from bigclip.data.notes import Notes
 from bigclip.data.records import BadRecord
 
 _MIN_JUDGED_EXAMPLES = 1000  # a bad record among the first few is no bad data set yet
@@ -21,7 +22,7 @@ class Tally:
     Attributes:
         bad: fault -> number of bad records, a record counted as often as it was met.
         rejected: rule of the filter -> number of records.
-        num_seen: examples made, and bad records.
+        num_seen: good and bad ones; of streams, a whole window as soon as it is begun.
         named: key -> reason, of the first hundred bad records.
     """
 
@@ -38,23 +39,16 @@ class Tally:
         self.named: dict[str, str] = {}
         self._shards: collections.Counter[str] = collections.Counter()
 
-    def add(
-        self, good: int, notes: Iterable[tuple[Sequence[BadRecord], Mapping[str, int]]]
-    ) -> None:
+    def add(self, notes: Iterable[Notes]) -> None:
         """Count what one batch took.
-
-        Args:
-            good: examples that were made.
-            notes: the records that were met on the way and could not be used, and how many the
-                filter left out, by rule.
 
         Raises:
             ConfigError: if too many of all records so far are bad; tells the worst shards.
         """
-        self.num_seen += good
-        for bad, rejected in notes:
-            self.rejected.update(rejected)
-            for error in bad:
+        for note in notes:
+            self.num_seen += note.num_good
+            self.rejected.update(note.rejected)
+            for error in note.bad:
                 self._count(error)
         num_bad = self.bad.total()
         if num_bad > self._max_bad_fraction * max(self.num_seen, _MIN_JUDGED_EXAMPLES):

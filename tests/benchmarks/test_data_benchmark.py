@@ -13,9 +13,10 @@ from benchmarks import data, data_sides
 from benchmarks.data_bigclip_worker import PARTS, shares
 from benchmarks.data_shards import make_shards, read_pictures
 from benchmarks.data_turns import pull
+from benchmarks.holding import hold, resume
 from benchmarks.peers import PeerMissing
-from benchmarks.process_tree import cpu_seconds, hold, memory_bytes, process_tree, resume
 from bigclip.data.images import decode
+from bigclip.data.process_tree import cpu_seconds, memory_bytes, process_tree
 from bigclip.data.sources import open_source
 
 _CHILD = """

@@ -52,3 +52,20 @@ def test_a_record_that_changed_meanwhile_is_told(source):
     selected.rows[0] = 19
     with pytest.raises(OSError, match="part-001.tar/000019 has changed"):
         selected[0]
+
+
+def test_a_mixture_keeps_its_weights(write_shards):
+    paths = write_shards(12, 8)
+    blocks = {
+        name: {"kind": "webdataset", "shards": path, "weight": weight}
+        for name, path, weight in zip(("a", "b"), paths, (3.0, 1.0), strict=True)
+    }
+    mixed = open_source(kind="mixture", sources=blocks)
+    selected = apply_filters(mixed, {"scores": {"number": [6, 15]}})
+    assert [len(part) for part in selected.sources] == [6, 4]
+    order = selected.order(seed=0)
+    records = [order.record(k) for k in range(40)]
+    assert sum(record < 6 for record in records) == 30
+    assert selected[6] == mixed[12]
+    with pytest.raises(ConfigError, match="b: not one of 8 records passes"):
+        apply_filters(mixed, {"scores": {"number": [0, 11]}})
