@@ -20,7 +20,7 @@ from bigclip.data.shard_streams import Place, ShardStreams
 from bigclip.data.tar_members import TarError
 
 _FIRST_AHEAD_BYTES = 1 << 20
-_MIN_AHEAD_BYTES = 64 << 10
+_MIN_AHEAD_BYTES = 32 << 10
 _MAX_AHEAD_BYTES = 16 << 20
 _POLL_SECONDS = 0.2
 _ATTEMPTS_A_WINDOW = 2
@@ -94,7 +94,7 @@ class StreamReader:
         self._place = place
         self._files = Files()
         self._file: tuple[int, BufferedFile] | None = None
-        self._ahead_bytes = _FIRST_AHEAD_BYTES
+        self._sample_bytes = _FIRST_AHEAD_BYTES / window  # mean, of the window before
         self._lock = threading.Lock()  # of the bookkeeping
         self._turn = threading.Condition()  # windows are read one after the other
         self._turn_of = self._next_window
@@ -176,14 +176,16 @@ class StreamReader:
 
     def _get(self, number: int) -> Window:
         with self._lock:
-            # Also the window after it, while this one is used up.
-            while self._next_window <= number + 1:
-                number_ahead = self._next_window
-                self._futures[number_ahead] = self._pool.submit(self._read, number_ahead)
-                self._left.setdefault(self._next_window, self._window)
-                self._next_window += 1
+            self._read_up_to(number)
             future = self._futures[number]
         return future.result()
+
+    def _read_up_to(self, number: int) -> None:
+        while self._next_window <= number:
+            ahead = self._next_window
+            self._futures[ahead] = self._pool.submit(self._read, ahead)
+            self._left.setdefault(ahead, self._window)
+            self._next_window += 1
 
     def _forget(self, first: int, count: int) -> None:
         with self._lock:
@@ -191,6 +193,10 @@ class StreamReader:
                 begin = max(first, number * self._window)
                 end = min(first + count, (number + 1) * self._window)
                 self._left[number] -= end - begin
+                # The next one is read while the second half of this one is used up: not earlier,
+                # since it takes memory, and since at first other streams wait for theirs.
+                if 2 * self._left[number] <= self._window:
+                    self._read_up_to(number + 1)
                 if not self._left[number]:
                     del self._left[number], self._futures[number]
 
@@ -229,6 +235,7 @@ class StreamReader:
             for found, begin, end in self._samples(shard):
                 self._place = self._place._replace(offset=end)
                 num_bytes += end - begin
+                self._read_ahead(self._window - len(records))
                 try:
                     if isinstance(found, BadRecord):
                         raise found
@@ -253,12 +260,17 @@ class StreamReader:
                     shards_without += 1
                 if shards_without == len(self._source.shards):
                     raise _nothing_passes(bad, rejected)
-        # So much at once that the next window takes one or two reads, and little too much.
-        wanted = int(1.1 * num_bytes)
-        self._ahead_bytes = min(max(wanted, _MIN_AHEAD_BYTES), _MAX_AHEAD_BYTES)
+        self._sample_bytes = num_bytes / self._window
         shuffled = position_rng(self._seed, self._stream << 40 | number, Stream.WINDOW)
         order = shuffled.permutation(self._window).tolist()
         return Window(number, records, ids, order, bad, dict(rejected), start, self._place)
+
+    def _read_ahead(self, num_records: int) -> None:
+        """Let the file read as much at once as the rest of the window takes, and little more."""
+        if self._file is None:
+            return  # the first shard of all is missing
+        wanted = int(1.05 * num_records * self._sample_bytes)
+        self._file[1].ahead_bytes = min(max(wanted, _MIN_AHEAD_BYTES), _MAX_AHEAD_BYTES)
 
     def _samples(self, shard: int):
         """Go on in a shard; one that cannot be read at all is a single bad record."""
@@ -267,7 +279,7 @@ class StreamReader:
             if self._file is None or self._file[0] != shard or not self._place.offset:
                 self._file = shard, BufferedFile(self._files, path)
             file = self._file[1]
-            file.ahead_bytes = self._ahead_bytes
+            self._read_ahead(self._window)
             caption_key, start = self._source.caption_key, self._place.offset
             yield from read_samples(file, path, caption_key=caption_key, start=start)
         except TarError as error:

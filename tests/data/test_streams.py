@@ -4,6 +4,7 @@ import collections
 import concurrent.futures
 import itertools
 import json
+import pathlib
 import threading
 import time
 
@@ -258,6 +259,20 @@ def test_bad_records_are_passed_over_or_replaced_and_counted_by_name(write_shard
             shares.append(batches.tally.bad)
     # Windows are read ahead of the batches, so none is told before a record of it is used.
     assert shares[0] + shares[1] == tally.bad
+
+
+@pytest.mark.parametrize("num_streams", [1, 16])
+def test_a_missing_shard_is_passed_over(write_shards, options, num_streams):
+    paths = write_shards(*[3] * 20)
+    pathlib.Path(paths[7]).unlink()  # none of those that are looked at beforehand
+    source = stream(paths, num_streams=num_streams, shuffle_window=16)
+    with open_batches(source, **options, max_bad_fraction=0.1) as batches:
+        found = np.concatenate([b["record"] for b in itertools.islice(batches, 16)])
+    assert set(batches.tally.bad) == {"missing_shard"}
+    assert len(set(found.tolist())) == 57
+    pathlib.Path(paths[0]).unlink()
+    with pytest.raises(ConfigError, match="part-000.tar: No such file"):
+        open_batches(source, **options)
 
 
 def test_a_crowd_of_bad_pictures_is_passed(write_shards, options):
