@@ -63,7 +63,7 @@ class ShardStreams:
             num_streams: into how many streams the shards are divided, at most. It bounds the
                 number of hosts, and is part of the order: a run keeps what it began with.
             shuffle_window: among how many records is shuffled, over all streams and hosts. Up to
-                twice as many lie in memory, encoded.
+                one and a half times as many lie in memory, encoded.
             num_records: for schedules in epochs; the tars do not tell it without being read.
 
         Raises:

@@ -37,7 +37,6 @@ class Window(NamedTuple):
     order: list[int]  # in which the records are given out
     bad: list[BadRecord]  # met on the way
     rejected: dict[str, int]  # rule of the filter -> how many
-    start: Place
     end: Place
 
 
@@ -223,7 +222,7 @@ class StreamReader:
                 self._turn.notify_all()
 
     def _fill(self, number: int) -> Window:
-        start, shards_without = self._place, 0
+        shards_without = 0
         records: list[Record] = []
         ids: list[int] = []
         bad: list[BadRecord] = []
@@ -263,7 +262,7 @@ class StreamReader:
         self._sample_bytes = num_bytes / self._window
         shuffled = position_rng(self._seed, self._stream << 40 | number, Stream.WINDOW)
         order = shuffled.permutation(self._window).tolist()
-        return Window(number, records, ids, order, bad, dict(rejected), start, self._place)
+        return Window(number, records, ids, order, bad, dict(rejected), self._place)
 
     def _read_ahead(self, num_records: int) -> None:
         """Let the file read as much at once as the rest of the window takes, and little more."""
