@@ -67,6 +67,15 @@ def position_rng(seed: int, position: int, stream: Stream) -> np.random.Generato
     return np.random.Generator(np.random.Philox(_Key(key)))
 
 
+def permutation(count: int, seed: int, position: int, stream: Stream) -> np.ndarray:
+    """Shuffle the numbers 0 .. count - 1, int64 [count].
+
+    By the generator's raw words, which no version of numpy may change; its own `permutation` may.
+    """
+    words = position_rng(seed, position, stream).bit_generator.random_raw(count)
+    return np.argsort(words, kind="stable")
+
+
 def part_seed(seed: int, part: int) -> int:
     """Derive the seed of one part of a mixture; part 0 keeps the seed itself."""
     if not part:

@@ -13,7 +13,7 @@ from bigclip.data.buffered_file import BufferedFile
 from bigclip.data.files import Files
 from bigclip.data.filters import Filter, Rejected
 from bigclip.data.images import BadImage, check_header
-from bigclip.data.order import Order, Stream, position_rng
+from bigclip.data.order import Stream, permutation
 from bigclip.data.records import BadRecord, Record
 from bigclip.data.shard_samples import read_samples
 from bigclip.data.shard_streams import Place, ShardStreams
@@ -84,7 +84,6 @@ class StreamReader:
         self._seed = seed
         self._window = window
         self._filter = filter
-        self._shards: Order = source.shard_order(seed)
         self._pool = pool
         self._next_window, rest = divmod(first, window)
         self._left = {self._next_window: window - rest}  # of each window: how many are not out yet
@@ -229,7 +228,8 @@ class StreamReader:
         rejected: collections.Counter[str] = collections.Counter()
         num_bytes = 0
         while len(records) < self._window:
-            shard = self._shards.record(self._place.shard * self._num_streams + self._stream)
+            turn = self._place.shard * self._num_streams + self._stream
+            shard = self._source.shard(turn, seed=self._seed)
             before, from_its_start = len(records), not self._place.offset
             for found, begin, end in self._samples(shard):
                 self._place = self._place._replace(offset=end)
@@ -260,9 +260,8 @@ class StreamReader:
                 if shards_without == len(self._source.shards):
                     raise _nothing_passes(bad, rejected)
         self._sample_bytes = num_bytes / self._window
-        shuffled = position_rng(self._seed, self._stream << 40 | number, Stream.WINDOW)
-        order = shuffled.permutation(self._window).tolist()
-        return Window(number, records, ids, order, bad, dict(rejected), self._place)
+        order = permutation(self._window, self._seed, self._stream << 40 | number, Stream.WINDOW)
+        return Window(number, records, ids, order.tolist(), bad, dict(rejected), self._place)
 
     def _read_ahead(self, num_records: int) -> None:
         """Let the file read as much at once as the rest of the window takes, and little more."""

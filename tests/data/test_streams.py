@@ -23,11 +23,11 @@ from bigclip.data.stream_reader import StreamReader
 from bigclip.data.tokenizer import train_tokenizer
 
 LENGTHS = (7, 5, 9, 6, 8, 7, 5, 9, 6, 8)  # of the shards: 70 records
-SHARDS = [9, 9, 0, 0, 2, 2, 8, 8, 6, 6, 5, 5, 3, 3, 7, 7]
+SHARDS = [3, 3, 8, 8, 0, 0, 9, 9, 2, 2, 6, 6, 7, 7, 1, 1]
 PLACES = [
-    [3, 0, 0, 3, 0, 2, 0, 1, 3, 1, 0, 1, 2, 1, 1, 0],
-    [1, 2, 2, 1, 3, 1, 2, 3, 0, 2, 3, 2, 3, 0, 2, 3],
-    [5, 4, 4, 0, 6, 5, 0, 4, 1, 4, 5, 6, 0, 4, 6, 5],
+    [1, 0, 2, 1, 1, 0, 0, 1, 0, 2, 0, 2, 1, 0, 3, 1],
+    [3, 2, 3, 0, 2, 3, 3, 2, 1, 3, 3, 1, 2, 3, 2, 0],
+    [5, 4, 5, 4, 4, 6, 4, 7, 7, 4, 0, 1, 4, 6, 2, 1],
 ]
 AUGMENT = {"crop": "resized", "scale": (0.5, 1.0), "flip": 0.5}
 
