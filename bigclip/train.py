@@ -170,6 +170,7 @@ def train(config: Mapping[str, Any], workdir: str) -> str:
             total_steps=total,
             command="python " + shlex.join(sys.argv),
             **folder.describe_devices(),
+            filtered_records=parts.filtered,
             versions=checkpoints.package_versions(),
         )
         pending, saved_at, status = [], time.monotonic(), "failed"

@@ -49,6 +49,23 @@ def test_learns_and_tells_what_it_does(finished):
     assert "image/blocks/attention/query/kernel" in (finished / "parameters.txt").read_text()
 
 
+@pytest.mark.parametrize("access", ["random", "stream"])
+def test_filtered_records_are_reported(access, config, tmp_path):
+    deny = tmp_path / "deny.txt"
+    deny.write_text("00003\n10005\nelsewhere\n")
+    data = {"filters": {"deny_ids": str(deny)}, "source": {"access": access}}
+    assert train(config(total_steps=7, data=data), tmp_path / "run") == "complete"
+    row = read_metrics(tmp_path / "run")[-1]
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    if access == "random":
+        assert run["filtered_records"] == {"denied": 2}
+    else:
+        # 56 examples of 46 that pass: each of the two was met, and the windows are ahead.
+        assert row["filtered/denied"] >= 2
+        assert run["filtered_records"] == {}
+    assert row["bad_records"] == 0
+
+
 def test_a_complete_run_stays_as_it_is(finished, config):
     before = (finished / "metrics.jsonl").read_bytes()
     assert train(config(mesh={"fsdp": 2, "tensor": 2}), finished) == "complete"

@@ -1,5 +1,6 @@
 """From the data blocks of a configuration to batches; what training and the data tools share."""
 
+import collections
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ from bigclip.data.augment import Augmenter
 from bigclip.data.batches import Batches, open_batches
 from bigclip.data.captions import CaptionChooser
 from bigclip.data.filters import Filter
+from bigclip.data.mixture import Mixture
 from bigclip.data.preprocess import Preprocess
 from bigclip.data.selection import apply_filters
 from bigclip.data.sources import SOURCES, Source, open_source
@@ -40,6 +42,15 @@ class Pipeline(NamedTuple):
         if isinstance(self.source, StreamMixture):
             return self.source.num_records
         return len(self.source)
+
+    @property
+    def filtered(self) -> dict[str, int]:
+        """How many records of a random-access source the filters left out, by rule."""
+        sources = self.source.sources if isinstance(self.source, Mixture) else (self.source,)
+        total: collections.Counter[str] = collections.Counter()
+        for source in sources:
+            total.update(getattr(source, "rejected", {}))
+        return dict(total)
 
     def open_batches(self, *, batch_size: int, seed: int, **where: Any) -> Batches:
         """Start making batches; see `open_batches` for the arguments."""

@@ -32,6 +32,7 @@ class Experiment(NamedTuple):
         schedule: step -> factor of the learning rate.
         learning_rate: the peak.
         open_batches: (start_batch, position) -> `Batches` of this process.
+        filtered: rule -> how many records were left out beforehand.
         total_steps: length of the run.
         batch_size: B.
         manifest: the part of `checkpoints.make_manifest` that the configuration decides.
@@ -45,6 +46,7 @@ class Experiment(NamedTuple):
     schedule: Schedule
     learning_rate: float
     open_batches: Callable[..., Batches]
+    filtered: dict[str, int]
     total_steps: int
     batch_size: int
     manifest: dict[str, Any]
@@ -190,6 +192,7 @@ def experiment(
         schedule=rule.schedule,
         learning_rate=parts.optimizer["learning_rate"],
         open_batches=batches,
+        filtered=pipeline.filtered,
         total_steps=rule.total_steps,
         batch_size=batch_size,
         manifest={
