@@ -137,7 +137,11 @@ def parse_config_flags(argv: list[str]) -> list[str]:
         SystemExit: with code 2, for a mistake in the command line or in the configuration's file.
     """
     try:
-        rest = app.parse_flags_with_usage(argv)
+        try:
+            rest = app.parse_flags_with_usage(argv)
+        except SystemExit as told:
+            # absl's own code for a mistake in the flags is 1; --help is none.
+            sys.exit(2 if told.code else 0)
         if flags.FLAGS.config is not None:
             flags.FLAGS.config.keys()  # a file that cannot be read complains only when it is used
         return rest

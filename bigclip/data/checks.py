@@ -86,6 +86,11 @@ def _check_records(source: Source | StreamMixture, maker: ExampleMaker, *, max_b
         except BadRecord as error:
             bad.append(str(error))
     if not num_probed:
+        if getattr(source, "filter", None):
+            raise ConfigError(
+                f"config.data.filters: none of the first records in {source!r} passes "
+                f"{source.filter!r}"
+            )
         raise ConfigError(f"config.data.source: {source!r} has no records")
     if len(bad) > max_bad_fraction * num_probed:
         what = f"{len(bad)} of {num_probed} records looked at are bad"

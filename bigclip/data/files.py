@@ -19,10 +19,11 @@ import tenacity
 from bigclip.config import ConfigError
 
 _MAX_OPEN = 256  # below the common limit of 1,024 open files a process
-_ATTEMPTS = 8  # with the waits between them, about a minute
+_ATTEMPTS = 12  # with the waits between them, about a minute
 _FIRST_WAIT_SECONDS, _MAX_WAIT_SECONDS = 0.25, 20
-# What trying again cannot mend.
-_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+_TOLD_ATTEMPTS = (3, 8)  # a failure now and then is nothing to talk of
+_EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3"}  # protocol -> extra of bigclip
+_GONE, _FORBIDDEN = (404, 410), (401, 403)  # HTTP
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,14 @@ logger = logging.getLogger(__name__)
 def is_url(path: str) -> bool:
     """Whether a path names another file system than that of this machine."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*(::|:/)", path) is not None
+
+
+class NoRanges(OSError):
+    """The server sends whole files only."""
+
+
+# What trying again cannot mend.
+_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, NoRanges)
 
 
 class Files:
@@ -98,12 +107,26 @@ def file_system(url: str):
     try:
         return fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
-        raise ConfigError(f"source.shards: {url!r} cannot be opened: {error}") from None
+        extra = _EXTRAS.get(url.partition(":")[0])
+        mend = f" (pip install 'bigclip[{extra}]')" if extra else ""
+        raise ConfigError(f"source.shards: {url!r} cannot be opened: {error}{mend}") from None
 
 
 def _remote_size(url: str) -> int:
     fs, path = file_system(url)
-    return fs.size(path)
+    try:
+        size = fs.size(path)
+    except FileNotFoundError as error:
+        # fsspec says so of whatever goes wrong with a web server.
+        cause = error.__cause__
+        status = getattr(cause, "status", None)
+        if cause is None or status in _GONE:
+            raise
+        kind = PermissionError if status in _FORBIDDEN else OSError
+        raise kind(f"{url}: {_reason(cause)}") from cause
+    if size is None:
+        raise NoRanges(f"{url}: the server does not tell its size, so it cannot be read by ranges")
+    return size
 
 
 def _remote_read(url: str, offset: int, size: int) -> bytes:
@@ -111,6 +134,8 @@ def _remote_read(url: str, offset: int, size: int) -> bytes:
         return b""
     fs, path = file_system(url)
     content = fs.cat_file(path, start=offset, end=offset + size)
+    if len(content) > size:
+        raise NoRanges(f"{url}: the server ignores ranges (Python's http.server does); use another")
     if len(content) != size:
         # A connection that broke off looks like this, too, so it is tried again.
         raise _too_short(url, offset, size, len(content))
@@ -139,9 +164,19 @@ def _retrying() -> tenacity.Retrying:
         wait=tenacity.wait_random_exponential(
             multiplier=_FIRST_WAIT_SECONDS, max=_MAX_WAIT_SECONDS
         ),
-        before_sleep=tenacity.before_sleep_log(logger, logging.WARNING),
+        before_sleep=_tell,
         reraise=True,
     )
+
+
+def _tell(state: tenacity.RetryCallState) -> None:
+    if state.attempt_number in _TOLD_ATTEMPTS:
+        error = state.outcome.exception()
+        logger.warning("trying again: %s: %s", state.args[0], _reason(error))
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or type(error).__name__
 
 
 def _again(read, *args):
@@ -151,5 +186,5 @@ def _again(read, *args):
         raise
     except Exception as error:
         if type(error).__module__.startswith("aiohttp"):
-            raise OSError(f"{args[0]}: {type(error).__name__}: {error}") from error
+            raise OSError(f"{args[0]}: {type(error).__name__}: {_reason(error)}") from error
         raise

@@ -133,7 +133,7 @@ class Filter:
         self._settings["keep_ids"] = _paths(keep_ids, "keep_ids")
         self._settings["id_field"] = id_field
         self.duplicate_texts = self._settings["duplicate_texts"] = bool(duplicate_texts)
-        self._denied = _read_all(self._settings["deny_ids"], "deny_ids")
+        self.deny_lists = _read_all(self._settings["deny_ids"], "deny_ids")
         self._kept = _read_all(self._settings["keep_ids"], "keep_ids")
         if self._settings["keep_ids"] and not self._kept:
             raise ConfigError(f"{_WHERE}.keep_ids: the lists hold no id; None keeps all records")
@@ -142,7 +142,7 @@ class Filter:
     def rules(self) -> tuple[str, ...]:
         """Those of `RULES` that this filter may reject by, in their order."""
         active = {
-            "denied": self._denied,
+            "denied": self.deny_lists,
             "not_kept": self._kept,
             "text_length": self.words or self.characters,
             "score_missing": self.scores,
@@ -175,7 +175,7 @@ class Filter:
         Raises:
             Rejected: by the first rule that it breaks; the cheap ones come first.
         """
-        if self._denied or self._kept:
+        if self.deny_lists or self._kept:
             self._check_id(record)
         if self.words or self.characters:
             record = self._with_fit_captions(record)
@@ -192,7 +192,7 @@ class Filter:
     def _check_id(self, record: Record):
         found = _field(record.metadata, self.id_field)
         names = {record.key, record.key.rpartition("/")[2] if found is None else str(found)}
-        if any(name in ids for ids in self._denied for name in names):
+        if any(name in ids for ids in self.deny_lists for name in names):
             raise Rejected(record.key, "denied")
         if self._kept and not any(name in ids for ids in self._kept for name in names):
             raise Rejected(record.key, "not_kept")

@@ -115,6 +115,8 @@ def _select(source, passes: Filter, first: FirstTexts | None, *, prefix: str = "
     told = ", ".join(f"{rule} {count:,}" for rule, count in rejected.items())
     counts = f"{len(rows):,} of {len(source):,}"
     logger.warning("%sfilters leave %s records (%s)", prefix, counts, told)
+    if passes.deny_lists and "denied" not in rejected:
+        logger.warning("%sno record is on a list of config.data.filters.deny_ids", prefix)
     if not rows:
         raise ConfigError(
             f"config.data.filters: {prefix}not one of {len(source)} records passes ({told})"

@@ -28,7 +28,8 @@ from bigclip.data.shard_paths import expand_shards, near_path
 from bigclip.data.shard_samples import read_samples
 from bigclip.data.tar_members import TarError
 
-_MIN_SAMPLED_SHARDS = 16
+_SAMPLED_SHARDS = 16
+_SAMPLED_RECORDS = 32  # of a shard, for their mean size
 
 
 class Place(NamedTuple):
@@ -66,7 +67,8 @@ class ShardStreams:
             num_streams: into how many streams the shards are divided, at most. It bounds the
                 number of hosts, and is part of the order: a run keeps what it began with.
             shuffle_window: among how many records is shuffled, over all streams and hosts. Up to
-                one and a half times as many lie in memory, encoded.
+                one and a half times as many lie in memory, encoded. Of a small data set, no
+                more than it has.
             num_records: for schedules in epochs; the tars do not tell it without being read.
 
         Raises:
@@ -95,11 +97,10 @@ class ShardStreams:
         Raises:
             ConfigError: if one of these shards does not exist or cannot be read.
         """
-        count = min(len(self.shards), max(_MIN_SAMPLED_SHARDS, num // 1000))
-        chosen = {round(i * (len(self.shards) - 1) / max(count - 1, 1)) for i in range(count)}
+        chosen = self._spread(max(_SAMPLED_SHARDS, num // 1000))
         files = Files()
-        for left, shard in zip(range(len(chosen), 0, -1), sorted(chosen), strict=True):
-            path, share = self.shards[shard], -(-num // left)
+        for left, path in zip(range(len(chosen), 0, -1), chosen, strict=True):
+            share = -(-num // left)
             try:
                 file = BufferedFile(files, path)
                 samples = read_samples(file, path, caption_key=self.caption_key)
@@ -115,6 +116,29 @@ class ShardStreams:
                 yield BadRecord(os.path.basename(path), "broken_shard", str(error))
             if num <= 0:
                 return
+
+    def estimate_records(self) -> int:
+        """Estimate how many records there are, by the sizes of some shards and records."""
+        if self.num_records is not None:
+            return self.num_records
+        files, found = Files(), []
+        paths = self._spread(_SAMPLED_SHARDS)
+        for path in paths:
+            try:
+                file = BufferedFile(files, path)
+                samples = read_samples(file, path, caption_key=self.caption_key)
+                first = list(itertools.islice(samples, _SAMPLED_RECORDS))
+            except (OSError, TarError):
+                continue  # `sample` tells of it
+            if first and first[-1].end:
+                found.append(len(first) * file.size / first[-1].end)
+        return round(len(self.shards) * float(np.mean(found))) if found else 0
+
+    def _spread(self, at_most: int) -> list[str]:
+        """Choose shards from the first to the last, evenly, none twice."""
+        count = min(len(self.shards), at_most)
+        numbers = {round(i * (len(self.shards) - 1) / max(count - 1, 1)) for i in range(count)}
+        return [self.shards[number] for number in sorted(numbers)]
 
 
 # Written out and shared by all streams: Grain's formula, made for millions of records, takes

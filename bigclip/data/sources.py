@@ -70,6 +70,13 @@ def open_webdataset(
         "num_records": num_records,
     }
     options = {name: value for name, value in options.items() if value is not None}
+    useless = [name for name in options if (name == "index_dir") != (kind is WebDataset)]
+    if useless:
+        access, other = ("random", "stream") if kind is WebDataset else ("stream", "random")
+        raise ConfigError(
+            f"config.data.source.{useless[0]}: these shards are read with access={access!r}, and "
+            f"this is for access={other!r}; set config.data.source.access, or leave it away"
+        )
     block = {"shards": shards, "caption_key": caption_key, **options}
     source = call(kind, block, "data.source")
     return StreamMixture({"": source}) if isinstance(source, ShardStreams) else source
@@ -85,13 +92,19 @@ def open_mixture(*, sources: Mapping[str, Mapping[str, Any]]) -> Source | Stream
     Raises:
         ConfigError: for a mistake in a weight or a source, or if some are streams and some not.
     """
-    if not sources:
-        raise ConfigError("config.data.source.sources is empty; name at least one source")
+    if not isinstance(sources, Mapping) or not sources:
+        raise ConfigError(
+            "config.data.source.sources must be a mapping of names to source blocks, "
+            f"{{'mine': {{'kind': ..., 'weight': 1.0}}, ...}}, not {sources!r}"
+        )
     opened, weights = {}, {}
     for name in sorted(sources):
         block = dict(sources[name])
         weights[name] = block.pop("weight", None)
-        opened[name] = open_source(**block)
+        try:
+            opened[name] = open_source(**block)
+        except (ConfigError, TypeError) as error:
+            raise ConfigError(f"config.data.source.sources.{name}: {error}") from error
     if any(isinstance(source, Mixture) for source in opened.values()):
         raise ConfigError("config.data.source.sources: a mixture cannot hold another; join them")
     streams = {name: s for name, s in opened.items() if isinstance(s, StreamMixture)}

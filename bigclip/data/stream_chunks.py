@@ -71,11 +71,6 @@ class StreamChunks:
             for slot in range(len(streams))
             for piece in range(self._pieces)
         )
-        shares = self._interleave.shares
-        self._windows = [
-            max(1, round(source.shuffle_window * share / start.num_streams))
-            for source, share in zip(self._sources, shares, strict=True)
-        ]
         self._open_readers()
 
     def _open_readers(self) -> None:
@@ -188,7 +183,7 @@ class StreamChunks:
                     stream=stream,
                     num_streams=self._start.num_streams,
                     seed=part_seed(self._maker.seed, part),
-                    window=self._windows[part],
+                    window=self._start.windows[part],
                     filter=self._filter,
                     first=first,
                     place=Place(*self._start.places[part, stream].tolist()),

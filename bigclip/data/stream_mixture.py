@@ -20,6 +20,7 @@ class StreamPosition(NamedTuple):
         source: identifies what the streams run through.
         num_streams: S.
         taken: how many records each stream has given out.
+        windows: of each part, the records of a stream's window.
         places: int64 [parts, S, 2]: of each part of each stream, the `Place` where the window
             begins that holds the next record.
     """
@@ -27,6 +28,7 @@ class StreamPosition(NamedTuple):
     source: str
     num_streams: int
     taken: int
+    windows: Sequence[int]
     places: np.ndarray
 
     def to_dict(self) -> dict[str, Any]:
@@ -104,12 +106,19 @@ class StreamMixture:
         """Return the position of a run that begins.
 
         The number of streams is the largest divisor of the batch that is allowed and needs no
-        more shards than the smallest source has.
+        more shards than the smallest source has. A look at some shards tells how large windows
+        may be.
         """
         most = min(min(source.num_streams, len(source.shards)) for source in self.sources)
         num_streams = max(n for n in range(1, min(most, batch_size) + 1) if batch_size % n == 0)
+        windows = []
+        for source, weight in zip(self.sources, self.weights, strict=True):
+            # A window over several epochs would bring the same record twice at once.
+            share = weight / sum(self.weights)
+            most = min(source.shuffle_window * share, source.estimate_records())
+            windows.append(max(1, round(most / num_streams)))
         places = np.zeros((len(self.sources), num_streams, 2), np.int64)
-        return StreamPosition(self._identity(), num_streams, 0, places)
+        return StreamPosition(self._identity(), num_streams, 0, windows, places)
 
     def check(self, position: StreamPosition, *, batch_size: int, process_count: int) -> None:
         """Check that a run can go on, or begin, at a position.

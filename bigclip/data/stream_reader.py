@@ -23,6 +23,8 @@ _FIRST_AHEAD_BYTES = 1 << 20
 _MIN_AHEAD_BYTES = 32 << 10
 _MAX_AHEAD_BYTES = 16 << 20
 _POLL_SECONDS = 0.2
+# A stream comes by chance, and may miss the one shard in which something passes for a while.
+_MAX_EPOCHS_WITHOUT = 10
 _ATTEMPTS_A_WINDOW = 2
 _KEPT_STARTS = 64  # windows: threads that work on a stream are never that far apart
 _SHARD_SHIFT = 40  # of the shard's number in a record's; below it, the byte where it begins
@@ -257,7 +259,7 @@ class StreamReader:
                     shards_without = 0
                 elif from_its_start:
                     shards_without += 1
-                if shards_without == len(self._source.shards):
+                if shards_without == _MAX_EPOCHS_WITHOUT * len(self._source.shards):
                     raise _nothing_passes(bad, rejected)
         self._sample_bytes = num_bytes / self._window
         order = permutation(self._window, self._seed, self._stream << 40 | number, Stream.WINDOW)
@@ -298,6 +300,7 @@ def _nothing_passes(bad: list[BadRecord], rejected: dict[str, int]) -> ConfigErr
     reasons = [f"{count} rejected by {rule}" for rule, count in rejected.items()]
     reasons += [str(error) for error in bad[:3]]
     return ConfigError(
-        "config.data.source: a stream has gone through as many shards as there are without one "
-        f"record that passes ({'; '.join(reasons)}); look at config.data.filters and the shards"
+        f"config.data.source: a stream has gone through {_MAX_EPOCHS_WITHOUT} times as many shards "
+        f"as there are without one record that passes ({'; '.join(reasons)}); look at "
+        "config.data.filters and the shards"
     )

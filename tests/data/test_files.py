@@ -31,6 +31,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self, folder):
         super().__init__(("127.0.0.1", 0), Handler)
         self.folder, self.reads, self.fail = folder, itertools.count(), lambda number: None
+        self.asks, self.fail_size, self.knows_ranges = itertools.count(), lambda number: None, True
         self.ranges = []
 
     @property
@@ -54,6 +55,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         content = path.read_bytes()
         wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if wanted is None:  # asked for its size, by HEAD or by a GET that is broken off
+            status = self.server.fail_size(next(self.server.asks))
+            if status:
+                self.send_error(status)
+                return
+        if not self.server.knows_ranges:
+            wanted = None
         size = len(content)
         if wanted:
             content = content[int(wanted[1]) : int(wanted[2]) + 1]
@@ -123,8 +131,31 @@ def test_what_trying_again_cannot_mend_is_told_at_once(server, tmp_path):
     with pytest.raises(FileNotFoundError):
         Files().read(f"{server.url}/nothing", 0, 3)
     assert not reads
-    with pytest.raises(ConfigError, match="cannot be opened.*s3fs"):
+    with pytest.raises(ConfigError, match=r"cannot be opened.*s3fs.*bigclip\[s3\]"):
         Files().read("s3://bucket/a", 0, 3)
+
+
+def test_only_a_server_that_says_so_makes_a_file_missing(tmp_path, server):
+    (tmp_path / "a").write_bytes(bytes(200))
+    # fsspec asks by HEAD, then by GET: both are busy for the first three times.
+    server.fail_size = lambda number: 503 if number < 6 else None
+    assert Files().size(f"{server.url}/a") == 200
+    server.fail_size = lambda number: 500
+    with pytest.raises(OSError, match="500") as error:
+        Files().size(f"{server.url}/a")
+    assert not isinstance(error.value, FileNotFoundError)
+    server.fail_size = lambda number: 403
+    with pytest.raises(PermissionError, match="403"):
+        Files().size(f"{server.url}/a")
+    with pytest.raises(OSError, match="127.0.0.1:9"):
+        Files().size("http://127.0.0.1:9/a")
+
+
+def test_a_server_without_ranges_is_told(tmp_path, server):
+    (tmp_path / "a").write_bytes(bytes(200))
+    server.knows_ranges = False
+    with pytest.raises(OSError, match="the server ignores ranges"):
+        Files().read(f"{server.url}/a", 10, 20)
 
 
 def test_a_buffered_file_reads_in_large_pieces(tmp_path, server):

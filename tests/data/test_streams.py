@@ -176,6 +176,15 @@ def test_the_shuffle_mixes_within_the_window_and_differs_each_epoch(write_shards
     assert records[:64].tolist() != records[64:].tolist()
 
 
+def test_windows_hold_no_more_than_a_small_data_set_has(shards, options):
+    with open_batches(stream(shards, shuffle_window=10_000), **options) as batches:
+        # 70 records on 8 streams; the estimate is by bytes, which headers and ends blur a little.
+        assert batches.position()["windows"] == pytest.approx([9], abs=2)
+    told = stream(shards, shuffle_window=10_000, num_records=40)
+    with open_batches(told, **options) as batches:
+        assert batches.position()["windows"] == [5]
+
+
 def test_remote_shards_are_streamed_over_failures(shards, options, monkeypatch):
     memory = fsspec.filesystem("memory")
     for path in shards:
@@ -357,7 +366,7 @@ def test_filters_pass_records_over_and_count_them(shards, options):
     assert kept < set(np.concatenate([b["record"] for b in whole]).tolist())
     assert len(kept) == 40
     nothing = apply_filters(stream(shards), {"scores": {"number": [1000, None]}})
-    with pytest.raises(ConfigError, match="no records"):
+    with pytest.raises(ConfigError, match=r"none of the first records .* passes Filter\(score"):
         open_batches(nothing, **options)
     with pytest.raises(ConfigError, match=r"bigclip.data.index.*deny_ids"):
         apply_filters(stream(shards), {"duplicate_texts": True})
@@ -411,14 +420,15 @@ def test_mixtures_keep_their_weights_after_every_batch(shards, options):
 def test_mistakes_are_named(shards, options, write_shards):
     with pytest.raises(ConfigError, match="8 streams cannot be shared evenly by 16 processes"):
         take(stream(shards), 1, **options, process_count=16)
-    position = {"source": "other", "num_streams": 8, "taken": 0, "places": [[[0, 0]] * 8]}
+    position = {"source": "other", "num_streams": 8, "taken": 0, "windows": [4]}
+    position["places"] = [[[0, 0]] * 8]
     with pytest.raises(ConfigError, match="not those with which this run began"):
         take(stream(shards), 1, **options, position=position)
     with pytest.raises(ConfigError, match=r"part-010.tar: .*did you mean .*part-0"):
         take(stream([*shards, shards[0].replace("000", "010")]), 1, **options)
-    with pytest.raises(ConfigError, match="unknown key 'num_streams'"):
+    with pytest.raises(ConfigError, match="num_streams: .* is for access='stream'"):
         open_source(kind="webdataset", access="random", shards=shards, num_streams=4)
-    with pytest.raises(ConfigError, match="unknown key 'index_dir'"):
+    with pytest.raises(ConfigError, match="index_dir: .* is for access='random'"):
         open_source(kind="webdataset", access="stream", shards=shards, index_dir="x")
     with pytest.raises(ConfigError, match="num_streams must be at least 1"):
         stream(shards, num_streams=0)
@@ -431,6 +441,10 @@ def test_mistakes_are_named(shards, options, write_shards):
     blocks["b"] |= {"access": "stream", "weight": -1.0}
     with pytest.raises(ConfigError, match="sources.b.weight must be a positive number"):
         open_source(kind="mixture", sources=blocks)
+    with pytest.raises(ConfigError, match="must be a mapping of names"):
+        open_source(kind="mixture", sources=list(blocks.values()))
+    with pytest.raises(ConfigError, match=r"sources.a: unknown key 'weigth'"):
+        open_source(kind="mixture", sources={"a": {**blocks["a"], "weigth": 1}, "b": blocks["b"]})
     blocks["b"] |= {"weight": None}
     with pytest.raises(ConfigError, match="b has no weight"):
         open_source(kind="mixture", sources=blocks)
