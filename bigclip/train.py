@@ -3,8 +3,8 @@
 Any value of the configuration can be changed on the command line:
 `--config.batch_size=512 --config.optimizer.learning_rate=3e-4`; `--config file.py:arg` passes an
 argument to the file's `get_config`. The same command resumes a run that was stopped. Exit code 42
-means "restart me": the run was asked to stop (SIGTERM) and has saved, or has lost a data worker,
-and goes on when started again.
+means "restart me": the run was asked to stop (SIGTERM) and has saved, or has lost its data or a data
+worker, and goes on when started again.
 
 On several hosts, start the same command on each: on Slurm, GKE and TPU slices the processes find
 each other; elsewhere add `--coordinator_address=HOST:PORT --num_processes=N --process_id=I`. The
@@ -33,7 +33,7 @@ from rich import print as rich_print
 
 from bigclip import checkpoints
 from bigclip.config import ConfigError, call, parse_config_flags
-from bigclip.data.batches import Batches, WorkerLost
+from bigclip.data.batches import Batches, DataLost
 from bigclip.evals.suites import check_suites
 from bigclip.parallel import HostRows, agree, batch_sharding, host_rows, is_main, processes
 from bigclip.training.experiment import Experiment, experiment, run_manifest
@@ -96,14 +96,20 @@ def _average(steps: list[dict[str, jax.Array]]) -> dict[str, float]:
     return {name: float(np.mean([one[name] for one in fetched])) for name in fetched[0]}
 
 
-def _record_counts(batches: Batches, rows: HostRows) -> dict[str, float]:
-    """Count, over all processes, the records that were bad or filtered out, by name."""
+def _record_counts(
+    batches: Batches, rows: HostRows, before: Mapping[str, float]
+) -> dict[str, float]:
+    """Count the records that were bad or filtered out, by name.
+
+    Over all processes, and with what was counted `before` the run was resumed.
+    """
     counts = {f"bad_records/{fault}": count for fault, count in batches.tally.bad.items()}
     counts |= {f"filtered/{rule}": count for rule, count in batches.tally.rejected.items()}
     counts["bad_records"] = batches.tally.bad.total()
     # Processes that hold the same rows count the same records.
     share = rows.count / jax.process_count()
-    return {name: count * share for name, count in processes.add_up_counts(counts).items()}
+    total = {name: count * share for name, count in processes.add_up_counts(counts).items()}
+    return {name: before.get(name, 0) + total.get(name, 0) for name in {**before, **total}}
 
 
 def _stop_if_not_finite(metrics: Mapping[str, float], step: int, records: Any) -> None:
@@ -158,8 +164,8 @@ def train(config: Mapping[str, Any], workdir: str) -> str:
         )
         on_batch = batch_sharding(parts.mesh)
         rows = host_rows(parts.mesh)
-        position = checkpoints.read_manifest(folder.path).get("data_position") if first else None
-        batches = parts.open_batches(first, position)
+        before = checkpoints.read_manifest(folder.path) if first else {}
+        batches = parts.open_batches(first, before.get("data_position"))
         writer = MetricWriter(folder.path, first_step=first)
         progress = ProgressLine(total_steps=total, first_step=first)
         saver = checkpoints.Writer(folder.path, **saving)
@@ -207,7 +213,8 @@ def train(config: Mapping[str, Any], workdir: str) -> str:
                     rate = parts.learning_rate * float(parts.schedule(step - 1))
                     seen = step * parts.batch_size
                     more = {"learning_rate": rate, "examples_seen": seen}
-                    more |= _record_counts(batches, rows)
+                    counts = _record_counts(batches, rows, before.get("record_counts") or {})
+                    more |= counts
                     writer.write(step, {**averages, **speed, **memory(), **more})
                     progress.update(
                         step,
@@ -229,6 +236,7 @@ def train(config: Mapping[str, Any], workdir: str) -> str:
                             data_position=batches.position(
                                 lambda places: processes.gather_blocks(places, rows.index)
                             ),
+                            record_counts=counts,
                         ),
                     )
                     folder.report("running", step=step)
@@ -283,7 +291,7 @@ def main(argv: list[str]) -> None:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         processes.leave(2)
-    except WorkerLost as error:
+    except DataLost as error:
         print(f"error: {error}", file=sys.stderr)
         processes.leave(RESTART_EXIT_CODE)
     except Exception as error:

@@ -1,6 +1,7 @@
 """The loop, from a configuration to checkpoints, in this process on 8 fake devices."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -63,6 +64,14 @@ def test_filtered_records_are_reported(access, config, tmp_path):
         # 56 examples of 46 that pass: each of the two was met, and the windows are ahead.
         assert row["filtered/denied"] >= 2
         assert run["filtered_records"] == {}
+        # A run that goes on counts on.
+        saved = checkpoints.read_manifest(tmp_path / "run")["record_counts"]
+        assert saved == {"bad_records": 0, "filtered/denied": row["filtered/denied"]}
+        shutil.rmtree(checkpoints.folder(tmp_path / "run") / "7")
+        middle = checkpoints.read_manifest(tmp_path / "run")["record_counts"]["filtered/denied"]
+        assert train(config(total_steps=7, data=data), tmp_path / "run") == "complete"
+        again = read_metrics(tmp_path / "run")[-1]["filtered/denied"]
+        assert again >= max(middle, row["filtered/denied"] - 1)
     assert row["bad_records"] == 0
 
 

@@ -60,6 +60,7 @@ def at_step(
     examples_seen: int,
     has_ema: bool,
     data_position: Mapping[str, Any] | None = None,
+    record_counts: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Complete a manifest for one checkpoint.
 
@@ -71,6 +72,7 @@ def at_step(
         data_position: where the run stands in streamed shards. Of random-access data the position
             is `step`: the batch of a step is a pure function of (seed, step), so that no iterator
             has a state to save.
+        record_counts: how many records were bad or filtered out so far, by name.
     """
     return {
         **manifest,
@@ -78,6 +80,7 @@ def at_step(
         "examples_seen": examples_seen,
         "has_ema": has_ema,
         "data_position": data_position,
+        "record_counts": record_counts,
     }
 
 

@@ -142,8 +142,8 @@ def open_batches(
     )
 
 
-class WorkerLost(RuntimeError):
-    """A worker process has died; the batches cannot go on."""
+class DataLost(OSError):
+    """The data cannot be read any more, or a worker process has died: start again, later."""
 
 
 class Batches:
@@ -207,11 +207,16 @@ class Batches:
                 # Grain loses its place after an error, and its workers wait for nothing.
                 self._stop()
                 if "terminated unexpectedly" in str(error):
-                    raise WorkerLost(
+                    raise DataLost(
                         f"a data worker ended unexpectedly ({str(error).splitlines()[0]}). "
                         "Killed (exit code -9), it was most often for lack of memory: lower "
                         "config.data.num_workers, or config.data.source.shuffle_window of "
                         "streamed shards. Started again, the run goes on at its newest checkpoint."
+                    ) from error
+                if isinstance(error, OSError):
+                    raise DataLost(
+                        f"the data cannot be read: {error}. Started again, the run goes on at its "
+                        "newest checkpoint."
                     ) from error
                 raise
             parts = [chunks[part] for part in self._make.row_order]

@@ -119,6 +119,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _index(paths: list[str], index_dir: str | None, options: argparse.Namespace) -> int:
+    names = [os.path.basename(path) for path in paths]
+    if options.duplicate_texts and len(set(names)) < len(names):
+        raise ConfigError(
+            "--duplicate_texts: shards of the same name in several folders: their records could "
+            "not be told apart on the list. List each folder by itself, or rename the shards"
+        )
     num_samples, faults, unread, first = 0, [], [], FirstTexts()
     found: list[str] = []
     shards = indexed(paths, index_dir=index_dir, num_threads=options.num_threads)

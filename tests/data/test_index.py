@@ -65,6 +65,17 @@ def test_tells_what_cannot_be_read(write_shards, tmp_path, capsys):
     assert "did you mean" in told
 
 
+def test_a_list_that_could_not_tell_records_apart_is_not_written(write_shards, tmp_path, capsys):
+    [path] = write_shards(2)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "part-000.tar").write_bytes((tmp_path / "part-000.tar").read_bytes())
+    deny = tmp_path / "deny.txt"
+    assert index.main([path, str(other / "part-000.tar"), "--duplicate_texts", str(deny)]) == 2
+    assert "could not be told apart" in capsys.readouterr().err
+    assert not deny.exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(["a.tar"], "give --index_dir"), (["/nowhere/*.tar", "--index_dir", "x"], "no file matches")],

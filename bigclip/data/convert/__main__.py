@@ -88,7 +88,14 @@ def main(argv: list[str] | None = None) -> int:
     if summary.num_bad:
         counts = ", ".join(f"{fault}: {count}" for fault, count in summary.faults.items())
         print(f"{summary.num_bad} left out ({counts}); listed in {summary.bad_records}")
+    print(f"to train on it: config.data.source = {_source(arguments)}")
     return 0
+
+
+def _source(arguments: argparse.Namespace) -> dict[str, str]:
+    if arguments.format == "array_record":
+        return {"kind": "tfds", "data_dir": arguments.out, "split": arguments.split}
+    return {"kind": "webdataset", "shards": f"{arguments.out.rstrip('/')}/*.tar"}
 
 
 def _parser() -> argparse.ArgumentParser:
