@@ -3,8 +3,8 @@
 Any value of the configuration can be changed on the command line:
 `--config.batch_size=512 --config.optimizer.learning_rate=3e-4`; `--config file.py:arg` passes an
 argument to the file's `get_config`. The same command resumes a run that was stopped. Exit code 42
-means "restart me": the run was asked to stop (SIGTERM) and has saved, or has lost its data or a data
-worker, and goes on when started again.
+means "restart me": the run was asked to stop (SIGTERM) and has saved, or has lost its data or a
+data worker, and goes on when started again.
 
 On several hosts, start the same command on each: on Slurm, GKE and TPU slices the processes find
 each other; elsewhere add `--coordinator_address=HOST:PORT --num_processes=N --process_id=I`. The
