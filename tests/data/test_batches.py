@@ -4,6 +4,7 @@ import collections
 import itertools
 import json
 import logging
+import os
 import threading
 import time
 
@@ -12,7 +13,7 @@ import pytest
 
 from bigclip.config import ConfigError
 from bigclip.data import checks, examples
-from bigclip.data.batches import open_batches
+from bigclip.data.batches import DataLost, open_batches
 from bigclip.data.preprocess import Preprocess
 from bigclip.data.records import BadRecord, Record
 from bigclip.data.sources import open_source
@@ -256,6 +257,19 @@ def test_errors_of_the_disk_are_not_bad_records(write_shards, options, monkeypat
         list(itertools.islice(batches, 3))
     with pytest.raises(StopIteration):
         next(batches)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_disk_that_fails_asks_for_a_restart(write_shards, options, monkeypatch, num_workers):
+    monkeypatch.setattr(checks, "_NUM_PROBED", 1)
+    [path] = write_shards(30)
+    source = open_source(kind="webdataset", shards=path)
+    os.truncate(path, os.path.getsize(path) // 2)
+    with (
+        open_batches(source, **{**options, "captions": {}}, num_workers=num_workers) as batches,
+        pytest.raises(DataLost, match=r"part-000.tar: \d+ of \d+ bytes.*newest checkpoint"),
+    ):
+        list(itertools.islice(batches, 3))
 
 
 def test_samples_that_are_not_whole_count_as_bad(write_shards, options, caplog):
