@@ -1,4 +1,8 @@
-"""Real processes, killed for real: a run that was stopped ends as one that never was."""
+"""Real processes, killed for real: a run that was stopped ends as one that never was.
+
+Their shards are streamed, since that has a position to lose; test_processes_train.py resumes random
+access.
+"""
 
 import json
 import os
@@ -24,7 +28,8 @@ def start(module, shards, workdir, *more):
     env = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
     command = [
         sys.executable, "-m", module, f"--config={ROOT}/tests/tiny_config.py:{shards}",
-        f"--workdir={workdir}", f"--config.total_steps={TOTAL_STEPS}", *more,
+        f"--workdir={workdir}", f"--config.total_steps={TOTAL_STEPS}",
+        "--config.data.source.access=stream", "--config.data.source.shuffle_window=16", *more,
     ]  # fmt: skip
     return subprocess.Popen(
         command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

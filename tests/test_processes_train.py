@@ -259,6 +259,7 @@ def test_a_signal_to_one_stops_both_and_a_killed_one_takes_the_other_along(
     assert status(workdir)["run_id"] == status(undisturbed)["run_id"]
 
 
+@pytest.mark.slow
 def test_streamed_shards_pass_from_killed_processes_to_one(runs, tmp_path):
     streamed = {"data": {"source": {"access": "stream", "shuffle_window": 16}}}
     runs.in_process(tmp_path / "undisturbed", **streamed)

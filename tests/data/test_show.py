@@ -408,11 +408,8 @@ def test_the_command_draws_a_png(shards, tmp_path):
     ("words", "message"),
     [
         (["--config={config}", "--out=sheet.pdf"], "--out: sheet.pdf must end in .html or .png"),
-        (["--config={config}", "--num=0"], "--num must be at least 1, not 0"),
         (["--config={config}", "--config.data.augmen.flip=1"], "augmen"),
-        (["--config={config}", "--config.data.augment.crop=round"], "crop 'round' is none of"),
         (["--config={config}none"], "no file matches"),
-        ([], "--config is missing"),
     ],
 )
 def test_mistakes_exit_with_2_and_one_message(shards, tmp_path, words, message):
