@@ -15,7 +15,7 @@ from bigclip.data.captions import CaptionChooser
 from bigclip.data.checks import check_examples
 from bigclip.data.examples import ExampleMaker
 from bigclip.data.notes import Notes
-from bigclip.data.order import Order
+from bigclip.data.order import order_of
 from bigclip.data.preprocess import Preprocess
 from bigclip.data.random_chunks import RandomChunks
 from bigclip.data.sources import Source
@@ -123,10 +123,9 @@ def open_batches(
     elif not len(source):
         raise ConfigError(f"config.data.source: {source!r} has no records")
     else:
-        order = source.order(seed) if hasattr(source, "order") else Order(len(source), seed=seed)
         chunks = RandomChunks(
             source,
-            order=order,
+            order=order_of(source, seed=seed),
             maker=maker,
             batch_size=batch_size,
             first_row=process_index * rows,
@@ -225,8 +224,7 @@ class Batches:
             batch = {
                 name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in ARRAYS
             }
-            if isinstance(self._make, StreamChunks):
-                self._places = self._make.places(parts)
+            self._places = self._make.places(parts)
             notes = [Notes.from_array(np.asarray(part["notes"])) for part in parts]
             del chunks, parts
             self.next_batch += 1
@@ -245,11 +243,7 @@ class Batches:
         Returns:
             Plain data for JSON, the same on every process; None where `next_batch` says it all.
         """
-        if not isinstance(self._make, StreamChunks):
-            return None
-        own = self._make.first_places() if self._places is None else self._places
-        places = np.concatenate(gather(own), axis=1)
-        return self._make.position(self.next_batch, places).to_dict()
+        return self._make.position(self.next_batch, self._places, gather)
 
     def close(self):
         """Stop the threads and workers; a second call does nothing."""
@@ -260,8 +254,7 @@ class Batches:
 
 def _stop(chunks, make: RandomChunks | StreamChunks) -> None:
     chunks.close()
-    if isinstance(make, StreamChunks):
-        make.close()
+    make.close()
 
 
 def _nearest_multiple(value: int, of: int) -> int:

@@ -7,6 +7,7 @@ no host, thread or worker count enters, and nothing has to be saved but a batch 
 
 import enum
 import functools
+from typing import Any
 
 import grain
 import numpy as np
@@ -59,6 +60,11 @@ class Order:
     def rng(self, position: int, stream: Stream) -> np.random.Generator:
         """Make the random numbers of a position."""
         return position_rng(self.seed, position, stream)
+
+
+def order_of(source: Any, *, seed: int) -> Order:
+    """Return the order in which a run reads a random-access source, which may have its own."""
+    return source.order(seed) if hasattr(source, "order") else Order(len(source), seed=seed)
 
 
 def position_rng(seed: int, position: int, stream: Stream) -> np.random.Generator:

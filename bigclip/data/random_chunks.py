@@ -1,5 +1,7 @@
 """The work of making batches from a random-access source, cut into pieces."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from bigclip.data.examples import ExampleMaker, chunk_size
@@ -45,6 +47,15 @@ class RandomChunks:
         self._chunk = chunk_size(rows)
         self.chunks_per_batch = rows // self._chunk
         self.row_order = tuple(range(self.chunks_per_batch))
+
+    def places(self, chunks: Sequence[dict[str, np.ndarray]]) -> None:
+        """Where a batch leaves the source: there is nothing to say but the batch's number."""
+
+    def position(self, batch: int, places: None, gather: Callable) -> None:
+        """What a checkpoint must hold to go on at a batch: nothing."""
+
+    def close(self) -> None:
+        """Nothing is read ahead."""
 
     def __call__(self, number: int) -> dict[str, np.ndarray]:
         """Make a piece."""

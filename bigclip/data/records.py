@@ -1,5 +1,6 @@
 """What a source yields: one picture with its captions, or the reason why not."""
 
+import json
 from typing import NamedTuple
 
 FAULTS = (
@@ -83,6 +84,26 @@ def checked_captions(key: str, captions: dict[str, object]) -> dict[str, list[st
     if not checked:
         raise BadRecord(key, "no_caption", "no caption: every text is missing or blank")
     return checked
+
+
+def parse_object(key: str, content: bytes, what: str) -> dict:
+    """Read a JSON object that was stored with a record.
+
+    Args:
+        key: the record's key, for the message.
+        content: the JSON.
+        what: what it is called in the message, "its .json".
+
+    Raises:
+        BadRecord: if it is no JSON, or another kind of value.
+    """
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise BadRecord(key, "broken_json", f"{what} cannot be read: {error}") from None
+    if not isinstance(found, dict):
+        raise BadRecord(key, "broken_json", f"{what} holds a {type(found).__name__}, not an object")
+    return found
 
 
 def _as_text(key: str, source: str, text: object) -> str:

@@ -13,14 +13,14 @@ from bigclip.config import ConfigError
 from bigclip.data.buffered_file import BufferedFile
 from bigclip.data.files import Files
 from bigclip.data.interleave import Interleave
-from bigclip.data.order import Order
+from bigclip.data.order import order_of
 from bigclip.data.pipeline import Pipeline, read_pipeline
 from bigclip.data.records import BadRecord, Record
 from bigclip.data.shard_samples import read_samples
+from bigclip.data.shard_streams import record_place
 from bigclip.data.sources import Source
 from bigclip.data.stream_mixture import StreamMixture
 
-_SHARD_SHIFT = 40  # in the numbers of streamed records, see `open_batches`
 _AHEAD_BYTES = 64 << 10  # of a shard of which one sample is wanted
 
 
@@ -67,8 +67,7 @@ class RunRecords:
             self._num_streams = source.begin(batch_size=batch_size).num_streams
             self._interleave = Interleave(source.weights)
         else:
-            ordered = hasattr(source, "order")
-            self.order = source.order(seed) if ordered else Order(len(source), seed=seed)
+            self.order = order_of(source, seed=seed)
 
     def position(self, batch: int, row: int) -> int:
         """Return the position of a row of the global batch, in a run that began with batch 0."""
@@ -105,7 +104,7 @@ class RunRecords:
 
     def _read_streamed(self, number: int, position: int) -> Record:
         source = self._source.sources[self._interleave.part(position)]
-        shard, start = number >> _SHARD_SHIFT, number & (1 << _SHARD_SHIFT) - 1
+        shard, start = record_place(number)
         path = source.shards[shard]
         file = BufferedFile(self._files, path, ahead_bytes=_AHEAD_BYTES)
         sample = next(read_samples(file, path, caption_key=source.caption_key, start=start), None)

@@ -39,6 +39,19 @@ class Place(NamedTuple):
     offset: int  # of the next sample in the shard, in bytes
 
 
+_SHARD_SHIFT = 40  # a shard is smaller than a terabyte
+
+
+def record_number(shard: int, offset: int) -> int:
+    """Return the number of a streamed record: its shard's << 40 | the byte where it begins."""
+    return shard << _SHARD_SHIFT | offset
+
+
+def record_place(number: int) -> tuple[int, int]:
+    """Return the shard and the byte of a record's number."""
+    return number >> _SHARD_SHIFT, number & (1 << _SHARD_SHIFT) - 1
+
+
 class ShardStreams:
     """A streamed source: the shards, and how they are shared out. Holds no position.
 

@@ -15,7 +15,7 @@ TFDS knows that as `Sequence({"source": Text(), "text": Text()})` named "caption
 import json
 from collections.abc import Sequence
 
-from bigclip.data.records import BadRecord, Record
+from bigclip.data.records import Record, parse_object
 
 IMAGE, KEY, METADATA = "image", "key", "metadata"
 SOURCES, TEXTS = "captions/source", "captions/text"
@@ -53,12 +53,4 @@ def parse_metadata(key: str, stored: bytes) -> dict:
     Raises:
         BadRecord: if it is no JSON object.
     """
-    try:
-        metadata = json.loads(stored)
-    except (ValueError, RecursionError) as error:
-        raise BadRecord(key, "broken_json", f"its metadata cannot be read: {error}") from None
-    if not isinstance(metadata, dict):
-        raise BadRecord(
-            key, "broken_json", f"its metadata is a {type(metadata).__name__}, not an object"
-        )
-    return metadata
+    return parse_object(key, stored, "its metadata")

@@ -6,7 +6,7 @@ process has a block of rows, so a block of streams; a worker always has the same
 
 import concurrent.futures
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -142,13 +142,24 @@ class StreamChunks:
         """
         return np.stack([chunk["place"] for chunk in chunks[self._pieces - 1 :: self._pieces]], 1)
 
-    def first_places(self) -> np.ndarray:
-        """Return where the streams of this process began, int64 [parts, streams, 2]."""
-        return self._start.places[:, self._streams.start : self._streams.stop]
+    def position(
+        self,
+        batch: int,
+        places: np.ndarray | None,
+        gather: Callable[[np.ndarray], Sequence[np.ndarray]],
+    ) -> dict[str, Any]:
+        """Return what a checkpoint must hold to go on at a batch.
 
-    def position(self, batch: int, places: np.ndarray) -> StreamPosition:
-        """Return the position before a batch, from the places of all streams."""
-        return self._start._replace(taken=self._taken_before(batch), places=places)
+        Args:
+            batch: the one that comes next.
+            places: of the batch before it; None if there was none since the start.
+            gather: places of this process -> of all blocks of rows, by their number.
+        """
+        if places is None:
+            places = self._start.places[:, self._streams.start : self._streams.stop]
+        everywhere = np.concatenate(gather(places), axis=1)
+        taken = self._taken_before(batch)
+        return self._start._replace(taken=taken, places=everywhere).to_dict()
 
     def _taken_before(self, batch: int) -> int:
         """Return how many records each stream has given out before a batch."""

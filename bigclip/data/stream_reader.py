@@ -16,7 +16,7 @@ from bigclip.data.images import BadImage, check_header
 from bigclip.data.order import Stream, permutation
 from bigclip.data.records import BadRecord, Record
 from bigclip.data.shard_samples import read_samples
-from bigclip.data.shard_streams import Place, ShardStreams
+from bigclip.data.shard_streams import Place, ShardStreams, record_number
 from bigclip.data.tar_members import TarError
 
 _FIRST_AHEAD_BYTES = 1 << 20
@@ -27,7 +27,6 @@ _POLL_SECONDS = 0.2
 _MAX_EPOCHS_WITHOUT = 10
 _ATTEMPTS_A_WINDOW = 2
 _KEPT_STARTS = 64  # windows: threads that work on a stream are never that far apart
-_SHARD_SHIFT = 40  # of the shard's number in a record's; below it, the byte where it begins
 
 
 class Window(NamedTuple):
@@ -35,7 +34,7 @@ class Window(NamedTuple):
 
     number: int
     records: list[Record]
-    ids: list[int]  # shard number << 40 | byte
+    ids: list[int]  # of `record_number`
     order: list[int]  # in which the records are given out
     bad: list[BadRecord]  # met on the way
     rejected: dict[str, int]  # rule of the filter -> how many
@@ -250,7 +249,7 @@ class StreamReader:
                     continue
                 # What else was stored served the filter, and would only take memory.
                 records.append(passed._replace(metadata={}))
-                ids.append(shard << _SHARD_SHIFT | begin)
+                ids.append(record_number(shard, begin))
                 if len(records) == self._window:
                     break
             else:

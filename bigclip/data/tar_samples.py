@@ -1,8 +1,6 @@
 """From the members of a sample in a tar to a record."""
 
-import json
-
-from bigclip.data.records import BadRecord, Record, checked_captions
+from bigclip.data.records import Record, checked_captions, parse_object
 
 
 def sample_record(
@@ -25,22 +23,10 @@ def sample_record(
     if txt is not None:
         captions["txt"] = txt
     if json_bytes is not None:
-        metadata = _parse_json(key, json_bytes)
+        metadata = parse_object(key, json_bytes, "its .json")
         stored = metadata.pop(caption_key, None)
         if isinstance(stored, dict):
             captions.update(stored)
         elif stored is not None:
             captions[caption_key] = stored
     return Record(key, image, checked_captions(key, captions), metadata)
-
-
-def _parse_json(key: str, content: bytes) -> dict:
-    try:
-        metadata = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise BadRecord(key, "broken_json", f"its .json cannot be read: {error}") from None
-    if not isinstance(metadata, dict):
-        raise BadRecord(
-            key, "broken_json", f"its .json holds a {type(metadata).__name__}, not an object"
-        )
-    return metadata
