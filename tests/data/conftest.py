@@ -8,6 +8,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from bigclip.data.tokenizer import train_tokenizer
+
 WORDS = ("fox", "owl", "red", "blue", "house", "tree", "moon", "boat", "cup", "key")
 
 
@@ -75,3 +77,9 @@ def sample_maker():
 @pytest.fixture
 def picture_encoder():
     return encode_picture
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """One of the words that samples are captioned with."""
+    return train_tokenizer([" ".join(WORDS)] * 3, vocab_size=330, context_length=16)

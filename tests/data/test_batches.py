@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from batch_taking import assert_equal, take
 
 from bigclip.config import ConfigError
 from bigclip.data import checks, examples
@@ -17,16 +18,9 @@ from bigclip.data.batches import DataLost, open_batches
 from bigclip.data.preprocess import Preprocess
 from bigclip.data.records import BadRecord, Record
 from bigclip.data.sources import open_source
-from bigclip.data.tokenizer import train_tokenizer
 
 AUGMENT = {"crop": "resized", "scale": (0.5, 1.0), "flip": 0.5, "brightness": 0.3, "hue": 0.1}
 CAPTIONS = {"weights": {"name": 1.0, "keywords": 1.0, "txt": 1.0}, "join": ["keywords"]}
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    words = "fox owl red blue house tree moon boat cup key"
-    return train_tokenizer([words] * 3, vocab_size=330, context_length=16)
 
 
 @pytest.fixture
@@ -39,19 +33,6 @@ def options(tokenizer):
         "augment": AUGMENT,
         "captions": CAPTIONS,
     }
-
-
-def take(source, count, **options):
-    with open_batches(source, **options) as batches:
-        return [next(batches) for _ in range(count)]
-
-
-def assert_equal(found, expected):
-    assert len(found) == len(expected)
-    for one, other in zip(found, expected, strict=True):
-        assert one.keys() == other.keys()
-        for name in one:
-            np.testing.assert_array_equal(one[name], other[name])
 
 
 def test_shapes_types_and_content(write_shards, options):
