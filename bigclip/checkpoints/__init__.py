@@ -3,7 +3,9 @@
 from bigclip.checkpoints.manifest import at_step, make_manifest, package_versions
 from bigclip.checkpoints.store import (
     Writer,
+    arrays,
     check_params,
+    export,
     folder,
     params_shapes,
     read_manifest,
@@ -15,8 +17,10 @@ from bigclip.checkpoints.store import (
 
 __all__ = [
     "Writer",
+    "arrays",
     "at_step",
     "check_params",
+    "export",
     "folder",
     "make_manifest",
     "package_versions",

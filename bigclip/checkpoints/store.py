@@ -102,6 +102,44 @@ class Writer:
         self._manager.close()
 
 
+def export(path: epath.PathLike, params: Any, manifest: dict[str, Any]) -> None:
+    """Write parameters and their manifest as a folder of their own, in the form of a checkpoint.
+
+    Args:
+        path: a new folder; it appears when all is written.
+        params: tree of sharded arrays.
+        manifest: of `at_step`.
+
+    Raises:
+        ConfigError: if there is something at `path`.
+    """
+    path = _absolute(path)
+    if path.exists():
+        raise ConfigError(f"{path} exists: give the name of a new folder, or remove it first.")
+    items = {_STATE: _array_handler(), _MANIFEST: ocp.JsonCheckpointHandler()}
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler(**items)) as writer:
+        writer.save(
+            path,
+            args=ocp.args.Composite(
+                **{
+                    _STATE: ocp.args.PyTreeSave({"params": params}),
+                    _MANIFEST: ocp.args.JsonSave({**manifest, "has_ema": False}),
+                }
+            ),
+        )
+
+
+def arrays(path: epath.PathLike, step: int | None = None) -> dict[str, Any]:
+    """Describe all arrays of a checkpoint without reading them.
+
+    Returns:
+        Name, with slashes -> Orbax's metadata of it: `shape`, `dtype`, `sharding`.
+    """
+    tree = _array_handler().metadata(step_path(path, step) / _STATE).tree
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {path_name(name): leaf for name, leaf in leaves}
+
+
 def step_path(path: epath.PathLike, step: int | None = None) -> epath.Path:
     """Find a checkpoint's folder.
 
@@ -178,12 +216,13 @@ def restore_state(path: epath.PathLike, abstract: Any, step: int | None = None) 
         ) from error
 
 
-def check_params(place: epath.PathLike, params: Any) -> None:
+def check_params(place: epath.PathLike, params: Any, *, partial: bool = False) -> None:
     """Compare the saved parameters with those wanted, by name and shape.
 
     Args:
         place: a checkpoint, see `step_path`.
         params: tree of arrays or ShapeDtypeStructs.
+        partial: whether the checkpoint may hold more branches at the top of its tree.
 
     Raises:
         ConfigError: lists the first differences.
@@ -193,7 +232,10 @@ def check_params(place: epath.PathLike, params: Any) -> None:
         leaves = jax.tree_util.tree_leaves_with_path(tree)
         return {path_name(path): tuple(leaf.shape) for path, leaf in leaves}
 
-    saved, wanted = shapes(params_shapes(place)), shapes(params)
+    there = params_shapes(place)
+    if partial:
+        there = {name: part for name, part in there.items() if name in params}
+    saved, wanted = shapes(there), shapes(params)
     lines = [
         f"  {name}: {saved.get(name, 'absent')} in the checkpoint, "
         f"{wanted.get(name, 'absent')} here"
@@ -235,7 +277,8 @@ def restore_params(
         path: see `step_path`.
         step: which; the newest by default.
         item: "params" or "ema".
-        shardings: tree of shardings like the parameters, or one for all.
+        shardings: tree of shardings like the parameters, or one for all. Branches at the top of
+            the tree that it lacks are not read.
 
     Returns:
         Nested dict of arrays.
@@ -244,6 +287,7 @@ def restore_params(
     shapes = params_shapes(place, item=item)
     if isinstance(shardings, jax.sharding.Sharding):
         shardings = jax.tree.map(lambda _: shardings, shapes)
+    shapes = {name: part for name, part in shapes.items() if name in shardings}
     abstract = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         shapes,

@@ -7,26 +7,41 @@ compiled once.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import jax
 import numpy as np
 
+from bigclip.config import ConfigError, choose
+from bigclip.parallel.processes import gather_texts
+
+_EMBED = "task's embeddings"  # beside the names of layers
+
 
 class Model(Protocol):
     """What a suite needs of a model; `bigclip.load` gives one."""
 
-    preprocess: Any  # image bytes -> uint8 [H, W, 3], with to_dict()
-    params: Any
+    preprocess: Any  # picture -> uint8 [H, W, 3], with `size` (H) and to_dict()
     task: Any  # task.score: (params, image outputs, text outputs) -> [I, T], traceable
+    score_params: Any  # the params that task.score is called with
+    image_layers: tuple[str, ...]
 
     def embed_images(self, images: np.ndarray) -> Any:
         """Embed uint8 [b, H, W, 3]; array or tree with leading axis b."""
 
     def embed_texts(self, texts: list[str]) -> Any:
         """Embed b texts; array or tree with leading axis b."""
+
+    def image_features(self, images: np.ndarray, layers: Sequence[str]) -> dict[str, np.ndarray]:
+        """Layers of the image tower for uint8 [b, H, W, 3], each float32 [b, ...]."""
+
+    def score(self, image_outputs: Any, text_outputs: Any) -> np.ndarray:
+        """Scores of all pairs, float32 [I, T]."""
+
+    def rows_here(self, batch_size: int) -> np.ndarray:
+        """Which rows of a batch need hold pictures in this process."""
 
 
 class Pictures:
@@ -56,44 +71,103 @@ class Pictures:
         self._decoded: dict[int, np.ndarray] = {}
         self._decoded_bytes = 0
         self._model: Any = None
-        self._outputs: dict[int, list[np.ndarray]] = {}
-        self._tree: Any = None
+        self._outputs: dict[str, dict[int, list[np.ndarray]]] = {}  # what -> record -> leaves
+        self._trees: dict[str, Any] = {}
 
     def embed(self, model: Model, index: Sequence[int]) -> Any:
         """Return the image outputs of the records at `index`, leading axis len(index).
 
         Raises:
-            ValueError: for a picture that cannot be decoded; names the record.
+            ConfigError: for a picture that cannot be decoded; names the record.
         """
-        if model.preprocess.to_dict() != self._preprocess:
-            self._preprocess = model.preprocess.to_dict()
-            self._decoded, self._decoded_bytes = {}, 0
-        if model is not self._model:
-            self._model, self._outputs = model, {}
-        missing = [i for i in dict.fromkeys(index) if i not in self._outputs]
-        batches = [
-            missing[k : k + self._batch_size] for k in range(0, len(missing), self._batch_size)
-        ]
-        waiting = [self._start(batches[0])] if batches else []
-        for position, batch in enumerate(batches):
-            if position + 1 < len(batches):  # decode the next while the device embeds this one
-                waiting.append(self._start(batches[position + 1]))
-            images = np.stack([future.result() for future in waiting.pop(0)])
-            leaves, self._tree = jax.tree.flatten(model.embed_images(self._padded(images)))
-            leaves = [np.asarray(leaf) for leaf in leaves]
-            for row, i in enumerate(batch):
-                self._outputs[i] = [leaf[row] for leaf in leaves]
-                self._keep(i, images[row])
-        columns = zip(*(self._outputs[i] for i in index), strict=True)
-        return jax.tree.unflatten(self._tree, [np.stack(column) for column in columns])
+        self._take(model)
+        self._fill(index, [_EMBED], lambda images: {_EMBED: model.embed_images(images)})
+        return self._gather(_EMBED, index)
+
+    def features(
+        self, model: Model, layers: Sequence[str], index: Sequence[int]
+    ) -> dict[str, np.ndarray]:
+        """Return layers of the image tower for the records at `index`; one pass for all layers.
+
+        They are kept for the next suite, but for "tokens", which are large.
+
+        Raises:
+            ConfigError: for a layer that there is not, or a picture that cannot be decoded.
+        """
+        for layer in layers:
+            choose(layer, dict.fromkeys(model.image_layers), "layers")
+        self._take(model)
+        self._fill(index, list(layers), lambda images: model.image_features(images, layers))
+        found = {layer: self._gather(layer, index) for layer in layers}
+        self._outputs.pop("tokens", None)
+        return found
+
+    def batches(self, model: Model, index: Sequence[int]) -> Iterator[tuple[list[int], np.ndarray]]:
+        """Yield (records, their pictures), decoded one batch ahead and kept within the bound.
+
+        The pictures are uint8 [batch size, H, W, 3], the last one repeated to fill the batch.
+        Where several processes share the model, those that others embed are black.
+
+        Raises:
+            ConfigError: for a picture that cannot be decoded; names the record. Of several
+                processes all raise it, at the end.
+        """
+        self._take(model)
+        index, size = list(index), self._batch_size
+        groups = [index[k : k + size] for k in range(0, len(index), size)]
+        here = set(model.rows_here(size).tolist())
+        faults: list[str] = []
+        waiting = [self._start(groups[0], here)] if groups else []
+        for number, group in enumerate(groups):
+            if number + 1 < len(groups):  # decode the next while the device embeds this one
+                waiting.append(self._start(groups[number + 1], here))
+            images = np.zeros((size, *(model.preprocess.size,) * 2, 3), np.uint8)
+            for row, future in waiting.pop(0).items():
+                try:
+                    images[row] = future.result()
+                except ConfigError as error:
+                    if jax.process_count() == 1:
+                        raise
+                    faults.append(str(error))
+                else:
+                    self._keep(group[row], images[row])
+            images[len(group) :] = images[len(group) - 1]
+            yield group, images
+        _raise_together(faults)
 
     def release(self) -> None:
         """Forget the last model and its embeddings, but not the decoded pictures."""
         self._model, self._outputs = None, {}
 
-    def _start(self, batch: Sequence[int]) -> list:
+    def _take(self, model: Model) -> None:
+        if model.preprocess.to_dict() != self._preprocess:
+            self._preprocess = model.preprocess.to_dict()
+            self._decoded, self._decoded_bytes = {}, 0
+        if model is not self._model:
+            self._model, self._outputs = model, {}
+
+    def _fill(self, index: Sequence[int], names: list[str], outputs_of: Callable) -> None:
+        """Embed what is missing; `outputs_of` gives, for a batch of pictures, name -> outputs."""
+        kept = [self._outputs.setdefault(name, {}) for name in names]
+        missing = [i for i in dict.fromkeys(index) if any(i not in rows for rows in kept)]
+        for group, images in self.batches(self._model, missing):
+            for name, outputs in outputs_of(images).items():
+                leaves, self._trees[name] = jax.tree.flatten(outputs)
+                leaves = [np.asarray(leaf) for leaf in leaves]
+                for row, i in enumerate(group):
+                    self._outputs[name][i] = [leaf[row] for leaf in leaves]
+
+    def _gather(self, name: str, index: Sequence[int]) -> Any:
+        columns = zip(*(self._outputs[name][i] for i in index), strict=True)
+        return jax.tree.unflatten(self._trees[name], [np.stack(column) for column in columns])
+
+    def _start(self, group: Sequence[int], here: set[int]) -> dict[int, Any]:
         preprocess = self._model.preprocess
-        return [self._threads.submit(self._decode, preprocess, i) for i in batch]
+        return {
+            row: self._threads.submit(self._decode, preprocess, i)
+            for row, i in enumerate(group)
+            if row in here
+        }
 
     def _decode(self, preprocess: Callable, i: int) -> np.ndarray:
         if i in self._decoded:
@@ -102,7 +176,7 @@ class Pictures:
         try:
             return np.asarray(preprocess(record.image), np.uint8)
         except Exception as error:
-            raise ValueError(
+            raise ConfigError(
                 f"the picture of evaluation record {record.key} cannot be decoded ({error}): an "
                 "evaluation set is taken whole, so mend or remove the record."
             ) from error
@@ -112,9 +186,11 @@ class Pictures:
             self._decoded[i] = image.copy()
             self._decoded_bytes += image.nbytes
 
-    def _padded(self, images: np.ndarray) -> np.ndarray:
-        missing = self._batch_size - len(images)
-        return np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
+
+def _raise_together(faults: Sequence[str]) -> None:
+    for told in gather_texts(faults[0] if faults else ""):
+        if told:
+            raise ConfigError(told)
 
 
 def embed_texts(model: Model, texts: Sequence[str], *, batch_size: int = 256) -> Any:

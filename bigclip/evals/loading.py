@@ -1,6 +1,5 @@
 """Load one checkpoint of a run after the other, and compile its functions only once."""
 
-import copy
 from pathlib import Path
 
 import jax
@@ -37,13 +36,11 @@ class Loader:
         if last is None or any(last.manifest[key] != manifest[key] for key in _SHAPING):
             self._model = api.load(workdir, step=step, ema=weights == "ema")
             return self._model
-        model = copy.copy(last)
-        model.manifest, model.step = manifest, int(manifest["step"])
-        model.params = checkpoints.restore_params(
+        params = checkpoints.restore_params(
             workdir,
             step,
             item=weights,
             shardings=jax.tree.map(lambda x: x.sharding, last.params),
         )
-        self._model = model
-        return model
+        self._model = last.with_params(manifest, params)
+        return self._model

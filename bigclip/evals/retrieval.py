@@ -12,9 +12,10 @@ import numpy as np
 
 from bigclip.config import ConfigError
 from bigclip.evals import examples, ranking, recall
-from bigclip.evals.embedding import Model, Pictures, embed_texts, take
+from bigclip.evals.embedding import Model, embed_texts, take
 from bigclip.evals.evaluation import Evaluation
-from bigclip.evals.records import Records, metadata_values, unique
+from bigclip.evals.records import metadata_values, unique
+from bigclip.evals.sets import EvalSet
 from bigclip.evals.texts import check_sources, fill, record_texts
 
 KS = (1, 5, 10)
@@ -40,8 +41,7 @@ class Retrieval:
     """Rank all texts for each image and all images for each text of a set of records.
 
     Args:
-        records: the evaluation set.
-        pictures: its pictures.
+        test: the evaluation set.
         captions: the texts of an image: caption sources, or patterns such as
             "{name}: {keywords}" (see `bigclip.evals.texts`).
         template: what every text is put into, at {}; CLIP reports "a photo of {}".
@@ -59,8 +59,7 @@ class Retrieval:
 
     def __init__(
         self,
-        records: Records,
-        pictures: Pictures,
+        test: EvalSet,
         *,
         captions: Sequence[str] = ("txt",),
         template: str = "{}",
@@ -71,6 +70,7 @@ class Retrieval:
         num_candidates: int = 8,
         example_seed: int = 0,
     ):
+        records = test.records
         check_sources(records.captions, captions, "captions")
         per_image = [
             record_texts(texts, captions)[:captions_per_image] for texts in records.captions
@@ -79,7 +79,7 @@ class Retrieval:
         if not with_text:
             raise ConfigError(f"captions = {list(captions)!r} gives no record a text.")
         self.num_without_text = len(per_image) - len(with_text)
-        self._records, self._pictures = records, pictures
+        self._test, self._records = test, records
         self._texts, pairs = pair_up([per_image[i] for i in with_text])
         pairs[:, 0] = np.asarray(with_text)[pairs[:, 0]]
         self._prompts = [fill(template, text, "template") for text in self._texts]
@@ -103,9 +103,9 @@ class Retrieval:
         """Embed the set with `model` and rank it."""
         images = unique([i for pool in self._pools for i in pool.images])
         row = {i: position for position, i in enumerate(images)}
-        image_emb = self._pictures.embed(model, [self._records.index[i] for i in images])
+        image_emb = self._test.embed(model, images)
         text_emb = embed_texts(model, self._prompts)
-        scoring = {"score_fn": model.task.score, "params": model.params}
+        scoring = {"score_fn": model.task.score, "params": model.score_params}
 
         metrics: dict[str, float] = {}
         chance: dict[str, float] = {}

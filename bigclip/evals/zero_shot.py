@@ -19,9 +19,10 @@ import numpy as np
 from bigclip.config import ConfigError
 from bigclip.evals import examples, ranking, recall
 from bigclip.evals.classes import read_classes
-from bigclip.evals.embedding import Model, Pictures, embed_texts
+from bigclip.evals.embedding import Model, embed_texts
 from bigclip.evals.evaluation import Evaluation
-from bigclip.evals.records import Records, metadata_values, unique
+from bigclip.evals.records import metadata_values, unique
+from bigclip.evals.sets import EvalSet
 from bigclip.evals.texts import fill
 
 KS = (1, 5)
@@ -31,8 +32,7 @@ class ZeroShot:
     """Classify a set of records by the names of their classes.
 
     Args:
-        records: the evaluation set.
-        pictures: its pictures.
+        test: the evaluation set.
         label: the metadata key that holds a record's class.
         names: the caption source whose first text names the class, where `classes` is not given.
         classes: the classes, where they do not come from the records: a list of names, a dict
@@ -50,8 +50,7 @@ class ZeroShot:
 
     def __init__(
         self,
-        records: Records,
-        pictures: Pictures,
+        test: EvalSet,
         *,
         label: str = "concept",
         names: str = "name",
@@ -64,6 +63,7 @@ class ZeroShot:
     ):
         if isinstance(templates, str) or not templates:
             raise ConfigError(f"templates must be a list of prompts with {{}}, not {templates!r}.")
+        records = test.records
         labels = metadata_values(records, label, "label")
         self._classes, self._class_of = read_classes(labels, classes, records.captions, names)
         self._templates = list(templates)
@@ -74,12 +74,12 @@ class ZeroShot:
         self._prompts = unique([prompt for group in prompts for prompt in group])
         position = {prompt: i for i, prompt in enumerate(self._prompts)}
         self._prompt_index = [[position[prompt] for prompt in group] for group in prompts]
-        self._records, self._pictures, self._tile = records, pictures, tile
+        self._test, self._records, self._tile = test, records, tile
         self._examples = (num_examples, num_candidates, example_seed)
 
     def evaluate(self, model: Model) -> Evaluation:
         """Embed pictures and prompts with `model` and classify."""
-        image_outputs = self._pictures.embed(model, self._records.index)
+        image_outputs = self._test.embed(model)
         prompt_outputs = embed_texts(model, self._prompts)
         if _is_matrix(image_outputs) and _is_matrix(prompt_outputs):
             ensemble = "embeddings"
@@ -89,7 +89,7 @@ class ZeroShot:
         else:
             ensemble = "scores"
             class_outputs = gather_prompts(prompt_outputs, self._prompt_index)
-            scoring = {"score_fn": mean_score(model.task.score), "params": model.params}
+            scoring = {"score_fn": mean_score(model.task.score), "params": model.score_params}
 
         pairs = np.stack([np.arange(len(self._class_of)), self._class_of], axis=1)
         outputs = (image_outputs, class_outputs)

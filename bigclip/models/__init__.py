@@ -2,6 +2,7 @@
 
 from bigclip.models.architectures import ARCHITECTURES, architecture
 from bigclip.models.attention import ATTENTIONS
+from bigclip.models.features import image_features, layer_names
 from bigclip.models.flops import image_flops, text_flops
 from bigclip.models.image import ImageTower
 from bigclip.models.layers import stack, unstack
@@ -15,7 +16,9 @@ __all__ = [
     "ImageTower",
     "TextTower",
     "architecture",
+    "image_features",
     "image_flops",
+    "layer_names",
     "stack",
     "text_flops",
     "unstack",

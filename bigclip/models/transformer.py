@@ -104,7 +104,10 @@ class Block(nn.Module):
             dtype=self.dtype,
             name="mlp",
         )(y)
-        return shard_batch(x + y), None
+        x = shard_batch(x + y)
+        if self.is_mutable_collection("intermediates"):  # a probe asks, see `models.features`
+            self.sow("intermediates", "output", x.astype(jnp.float32).mean(axis=1))
+        return x, None
 
 
 def apply_blocks(x: jax.Array, *, depth: int, scan: bool, remat: str, **fields) -> jax.Array:
@@ -124,7 +127,10 @@ def apply_blocks(x: jax.Array, *, depth: int, scan: bool, remat: str, **fields) 
     block = remat_block(Block, remat, scan=scan)
     if scan:
         blocks = nn.scan(
-            block, length=depth, variable_axes={"params": 0}, split_rngs={"params": True}
+            block,
+            length=depth,
+            variable_axes={"params": 0, "intermediates": 0},
+            split_rngs={"params": True},
         )
         x, _ = blocks(depth=depth, **fields, name="blocks")(x, None)
         return x

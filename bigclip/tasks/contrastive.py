@@ -131,6 +131,12 @@ def contrastive(
         emb, _ = text_tower.apply({"params": params["text"]}, tokens)
         return normalise(emb)
 
+    def image_features(
+        params: Params, images: jax.Array, layers: tuple[str, ...]
+    ) -> dict[str, jax.Array]:
+        pixels = normalise_pixels(images, mean, std)
+        return models.image_features(image_tower, params["image"], pixels, layers)
+
     def forward(params: Params, examples: Examples, rngs: jax.Array) -> Outputs:
         outputs = {
             "image_emb": embed_images(params, examples["image"], rngs),
@@ -173,6 +179,9 @@ def contrastive(
         objective=objective,
         embed_images=embed_images,
         embed_texts=embed_texts,
+        image_layers=models.layer_names(arch["image"]["depth"]),
+        image_features=image_features,
+        towers={"image": ("image",), "text": ("text",)},
         score=score,
         constrain=constrain,
         rules=(*models.PARTITION_RULES, ("log_logit_scale|logit_bias", ())),

@@ -28,6 +28,11 @@ class Task(NamedTuple):
             global batch. `progress` in [0, 1] is the part of the run that is done.
         embed_images: (params, images uint8 [b, H, W, 3]) -> array or tree, leading axis b.
         embed_texts: (params, tokens int32 [b, L]) -> array or tree, leading axis b.
+        image_layers: names of the layers that `image_features` gives.
+        image_features: (params, images uint8 [b, H, W, 3], layers) -> dict layer -> float32
+            [b, ...], for probes; see `bigclip.models.image_features`.
+        towers: "image" and "text" -> the top-level branches of the parameters that only
+            `embed_images`, or only `embed_texts`, needs. `score` needs none of them.
         score: (params, image outputs [I, ...], text outputs [T, ...]) -> [I, T]; takes what
             `embed_images` and `embed_texts` gave, so that evaluation embeds once and ranks in
             tiles. Larger is a better match.
@@ -42,6 +47,9 @@ class Task(NamedTuple):
     objective: Callable[[Params, Outputs, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
     embed_images: Callable[[Params, jax.Array], Any]
     embed_texts: Callable[[Params, jax.Array], Any]
+    image_layers: tuple[str, ...]
+    image_features: Callable[[Params, jax.Array, tuple[str, ...]], dict[str, jax.Array]]
+    towers: dict[str, tuple[str, ...]]
     score: Callable[[Params, Any, Any], jax.Array]
     constrain: Callable[[Params], Params]
     rules: Rules

@@ -26,15 +26,15 @@ class FakePreprocess:
     """Reads 8 x 8 x 3 raw bytes as a picture."""
 
     def __init__(self, size: int = 8):
-        self._size = size
+        self.size = size
         self.calls = 0
 
     def __call__(self, image: bytes) -> np.ndarray:
         self.calls += 1
-        return np.frombuffer(image, np.uint8).reshape(self._size, self._size, 3)
+        return np.frombuffer(image, np.uint8).reshape(self.size, self.size, 3)
 
     def to_dict(self) -> dict:
-        return {"size": self._size}
+        return {"size": self.size}
 
 
 def vector(text: str, dim: int = 16) -> np.ndarray:
@@ -44,7 +44,30 @@ def vector(text: str, dim: int = 16) -> np.ndarray:
     return (emb / np.linalg.norm(emb)).astype(np.float32)
 
 
-class FakeModel:
+class Fake:
+    """What the fakes share: a cosine score without parameters, and layers made of the embedding."""
+
+    image_layers = ("embedding", "pooled", "tokens")
+    task = SimpleNamespace(score=ranking.inner_product)
+    score_params = None
+
+    def image_features(self, images, layers):
+        emb = self.embed_images(images)
+        known = {
+            "embedding": emb,
+            "pooled": np.concatenate([3 * emb, emb[:, :2]], axis=1),
+            "tokens": np.stack([emb, -emb], axis=1),
+        }
+        return {layer: known[layer] for layer in layers}
+
+    def score(self, image_outputs, text_outputs):
+        return np.asarray(image_outputs) @ np.asarray(text_outputs).T
+
+    def rows_here(self, batch_size: int) -> np.ndarray:
+        return np.arange(batch_size)
+
+
+class FakeModel(Fake):
     """Embeds a picture as the mean of its texts plus noise that its pixels decide.
 
     Args:
@@ -54,8 +77,7 @@ class FakeModel:
 
     def __init__(self, meaning: dict[bytes, str], *, noise: float = 0.0, constant: bool = False):
         self._meaning, self._noise, self._constant = meaning, noise, constant
-        self.preprocess, self.params = FakePreprocess(), None
-        self.task = SimpleNamespace(score=ranking.inner_product)
+        self.preprocess = FakePreprocess()
         self.batch_shapes: set[tuple] = set()
 
     def embed_images(self, images: np.ndarray) -> np.ndarray:
@@ -108,13 +130,12 @@ def write_tar(path, concepts: Sequence[str], styles: Sequence[str], seed: int = 
                 tar.addfile(member, io.BytesIO(data))
 
 
-class PixelModel:
+class PixelModel(Fake):
     """Embeds pictures by their pixels and texts by their letters: deterministic, knows nothing."""
 
     def __init__(self, step: int = 0):
-        self.step, self.params = step, None
+        self.step = step
         self.preprocess = Preprocess(size=16)
-        self.task = SimpleNamespace(score=ranking.inner_product)
 
     def embed_images(self, images: np.ndarray) -> np.ndarray:
         return np.stack([vector(image.tobytes().hex() + str(self.step)) for image in images])

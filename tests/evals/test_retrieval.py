@@ -8,6 +8,7 @@ from bigclip.config import ConfigError
 from bigclip.evals import retrieval
 from bigclip.evals.embedding import Pictures
 from bigclip.evals.records import read_records
+from bigclip.evals.sets import EvalSet
 
 CONCEPTS = [f"thing {i}" for i in range(30)]
 
@@ -15,7 +16,7 @@ CONCEPTS = [f"thing {i}" for i in range(30)]
 def make_suite(source, *, where=None, batch_size=16, **options):
     options = {"captions": ["name"]} | options
     pictures = Pictures(source, batch_size=batch_size, num_threads=1)
-    return retrieval.Retrieval(read_records(source, where=where), pictures, **options)
+    return retrieval.Retrieval(EvalSet(read_records(source, where=where), pictures), **options)
 
 
 def test_a_perfect_model_is_always_right():
@@ -111,7 +112,7 @@ def test_batches_have_one_shape_and_pictures_are_decoded_once():
 def test_the_cache_is_bounded():
     source, meaning = fakes.make_source(CONCEPTS, ["noto"])
     pictures = Pictures(source, cache_bytes=10 * 8 * 8 * 3, batch_size=8, num_threads=1)
-    suite = retrieval.Retrieval(read_records(source), pictures, captions=["name"])
+    suite = retrieval.Retrieval(EvalSet(read_records(source), pictures), captions=["name"])
     suite.evaluate(fakes.FakeModel(meaning))
     again = fakes.FakeModel(meaning)
     suite.evaluate(again)

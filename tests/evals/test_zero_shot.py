@@ -12,6 +12,7 @@ from bigclip.config import ConfigError
 from bigclip.evals import ranking, zero_shot
 from bigclip.evals.embedding import Pictures
 from bigclip.evals.records import read_records
+from bigclip.evals.sets import EvalSet
 
 CONCEPTS = [f"thing {i}" for i in range(12)]
 TEMPLATES = ["{}", "a photo of a {}.", "the {} here"]
@@ -19,7 +20,7 @@ TEMPLATES = ["{}", "a photo of a {}.", "the {} here"]
 
 def make_suite(source, **options):
     pictures = Pictures(source, batch_size=16, num_threads=1)
-    return zero_shot.ZeroShot(read_records(source), pictures, **options)
+    return zero_shot.ZeroShot(EvalSet(read_records(source), pictures), **options)
 
 
 def embed_all(model, meaning, source):
