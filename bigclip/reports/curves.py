@@ -1,46 +1,75 @@
 """The curves of a run: what was evaluated, and how training went."""
 
 import math
+from collections.abc import Sequence
 
 from bigclip.reports import numbers
-from bigclip.reports.charts import Level, Line, line_chart
-from bigclip.reports.headline import suite_title
+from bigclip.reports.charts import TONES, Line, line_chart, line_of
+from bigclip.reports.frame import Level
+from bigclip.reports.kinds import Chart, Column, expand, kind_of
 from bigclip.reports.markup import Safe
 from bigclip.reports.run import Run, SuiteHistory
 
-_EVALUATED = {
-    "retrieval": (
-        "R@1",
-        (("image_to_text/R@1", "image \u2192 text"), ("text_to_image/R@1", "text \u2192 image")),
-    ),
-    "zero_shot": ("accuracy", (("top1", "top-1"), ("top5", "top-5"))),
-}
+_ONE_LEVEL = 0.02  # levels of chance nearer than this are drawn as one
 
 
 def evaluation_charts(run: Run) -> list[Safe]:
-    """One chart a suite: its main metrics over the training steps, against chance."""
-    charts = [_suite_chart(suite) for suite in run.suites]
+    """The main metrics of each suite over the training steps, against chance.
+
+    A suite that ran at one step only has no curve: its numbers stand in its table.
+    """
+    charts = [
+        _suite_chart(suite, chart)
+        for suite in run.suites
+        if len(suite.lines) > 1
+        for chart in kind_of(suite.kind, suite.last["metrics"]).charts
+    ]
     return [chart for chart in charts if chart]
 
 
-def _suite_chart(suite: SuiteHistory) -> Safe | None:
-    if suite.kind not in _EVALUATED:
+def suite_title(suite: SuiteHistory) -> str:
+    """heldout_concepts -> "heldout concepts"."""
+    return suite.name.replace("_", " ")
+
+
+def chance_levels(columns: Sequence[Column], chance: dict[str, float]) -> list[Level]:
+    """Return the levels of chance of some metrics, nearly equal ones once."""
+    levels: list[Level] = []
+    for column in columns:
+        value = chance.get(column.metric)
+        if value is None or any(abs(level.value - value) < _ONE_LEVEL for level in levels):
+            continue
+        levels.append(Level("chance", value))
+    return levels
+
+
+def as_percent(value: float) -> str:
+    """0.3123 -> "31.2", for axes and readings."""
+    return f"{100 * value:.3g}"
+
+
+def format_of(columns: Sequence[Column]):
+    """Return what writes the values of some metrics of one scale."""
+    return as_percent if columns[0].form == "percent" else numbers.short
+
+
+def _suite_chart(suite: SuiteHistory, chart: Chart) -> Safe | None:
+    columns = expand(chart.columns, suite.last["metrics"])[: len(TONES)]
+    if not columns:
         return None
-    unit, wanted = _EVALUATED[suite.kind]
-    lines = [
-        Line(label, [(line["step"], line["metrics"].get(name)) for line in suite.lines], tone)
-        for (name, label), tone in zip(wanted, ("first", "second"), strict=True)
-    ]
-    chance = (suite.last.get("chance") or {}).get(wanted[0][0])
-    levels = [Level("chance", chance)] if chance is not None else []
+    lines = []
+    for number, column in enumerate(columns):
+        points = [(line["step"], line["metrics"].get(column.metric)) for line in suite.lines]
+        tone, pattern = line_of(number)
+        lines.append(Line(column.label, points, tone, pattern if len(columns) > 3 else 0))
     return line_chart(
         suite_title(suite),
         lines,
-        unit=f"{unit}, %",
-        levels=levels,
-        from_zero=True,
+        unit=chart.unit,
+        levels=chance_levels(columns, suite.last["chance"]),
+        from_zero=columns[0].form == "percent",
         marks=True,
-        format_fn=lambda value: f"{100 * value:.3g}",
+        format_fn=format_of(columns),
     )
 
 

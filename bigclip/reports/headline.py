@@ -1,34 +1,49 @@
 """The top of the page: what the run is, and its main numbers against chance."""
 
-from bigclip.reports import numbers
+import re
+
+from bigclip.reports import numbers, tables
+from bigclip.reports.curves import suite_title
+from bigclip.reports.kinds import expand, kind_of
 from bigclip.reports.markup import Child, Safe, element, join
 from bigclip.reports.run import Run, SuiteHistory
+
+_OTHERS = 3  # further numbers in a tile
 
 
 def headline(run: Run) -> Safe:
     """Return the header: name, status, main numbers and the facts of the run."""
-    name = run.workdir.resolve().name
     title = element(
         "div",
         element("p", "bigclip run", class_="over"),
-        element("h1", name),
-        element("p", _sentence(run), class_="lead"),
+        element("h1", run.workdir.resolve().name),
+        element("p", sentence(run), class_="lead"),
     )
-    tiles = [tile for suite in run.suites if (tile := _tile(suite))]
+    return element("header", title, main_numbers(run, linked=True), facts_row(run))
+
+
+def main_numbers(run: Run, *, linked: bool = False) -> Safe:
+    """Return one tile for each suite that has a main number.
+
+    Args:
+        run: whose suites.
+        linked: the page has a section `suite_anchor` for each suite.
+    """
+    tiles = [tile for suite in run.suites if (tile := _tile(suite, linked))]
+    return element("div", tiles, class_="tiles") if tiles else _no_results(run)
+
+
+def facts_row(run: Run) -> Safe:
+    """Return the facts of a run: its size, how long, how fast, where."""
     facts = [
         element("div", element("dt", label), element("dd", value)) for label, value in _facts(run)
     ]
-    return element(
-        "header",
-        title,
-        element("div", tiles, class_="tiles") if tiles else _no_results(),
-        element("dl", facts, class_="facts-row"),
-    )
+    return element("dl", facts, class_="facts-row")
 
 
-def suite_title(suite: SuiteHistory) -> str:
-    """heldout_concepts -> "heldout concepts"."""
-    return suite.name.replace("_", " ")
+def suite_anchor(suite: SuiteHistory) -> str:
+    """Return the id of a suite's section on the page of its run."""
+    return "suite-" + re.sub(r"[^A-Za-z0-9_-]", lambda match: f"-{ord(match[0]):x}-", suite.name)
 
 
 def progress(run: Run) -> tuple[int, int | None]:
@@ -48,7 +63,8 @@ def training_seconds(run: Run) -> float:
     return seconds
 
 
-def _sentence(run: Run) -> Safe:
+def sentence(run: Run) -> Safe:
+    """Say what the run is and how far it came."""
     task = run.config.get("task") or {}
     loss = task.get("loss")
     method = {"softmax": "CLIP (softmax loss)", "sigmoid": "SigLIP (sigmoid loss)"}.get(
@@ -65,55 +81,37 @@ def _sentence(run: Run) -> Safe:
     )
 
 
-def _tile(suite: SuiteHistory) -> Safe | None:
-    rows = {
-        "retrieval": (
-            ("image_to_text/R@1", "image \u2192 text, R@1"),
-            ("text_to_image/R@1", "text \u2192 image, R@1"),
-        ),
-        "zero_shot": (("top1", "zero-shot, top-1"), ("top5", "zero-shot, top-5")),
-    }.get(suite.kind, ())
-    metrics, chance = suite.last["metrics"], suite.last.get("chance") or {}
-    rows = [(name, label) for name, label in rows if name in metrics]
-    if not rows:
+def _tile(suite: SuiteHistory, linked: bool) -> Safe | None:
+    metrics, chance = suite.last["metrics"], suite.last["chance"]
+    columns = expand(kind_of(suite.kind, metrics).main, metrics)
+    if not columns:
         return None
-    (name, label), *others = rows
-    value, by_chance = metrics[name], chance.get(name)
+    first, *others = columns
+    value, by_chance = metrics[first.metric], chance.get(first.metric)
+    title: Child = suite_title(suite)
+    if linked:
+        title = element("a", title, href=f"#{suite_anchor(suite)}")
     return element(
         "section",
-        element("h2", suite_title(suite)),
+        element("h2", title),
         element(
             "p",
             element("span", numbers.percent(value), class_="number"),
             element("span", "%", class_="unit"),
             class_="big",
         ),
-        element("p", label, class_="what"),
-        _bar(value, by_chance),
+        element("p", first.label, class_="what"),
+        tables.bar(value, by_chance),
         element("p", _against_chance(value, by_chance), class_="muted"),
         [
             element(
-                "p", f"{other}: ", element("b", f"{numbers.percent(metrics[key])}{numbers.THIN}%")
+                "p",
+                f"{column.label}: ",
+                element("b", f"{numbers.percent(metrics[column.metric])}{numbers.THIN}%"),
             )
-            for key, other in others
+            for column in others[:_OTHERS]
         ],
         class_="tile",
-    )
-
-
-def _bar(value: float, chance: float | None) -> Safe:
-    mark = chance is not None and element(
-        "line", class_="by-chance", x1=200 * chance, x2=200 * chance, y1=0, y2=10
-    )
-    return element(
-        "svg",
-        element("rect", class_="track", x=0, y=3, width=200, height=4),
-        element("rect", class_="fill", x=0, y=3, width=max(200 * value, 1.0), height=4),
-        mark or None,
-        viewBox="0 0 200 10",
-        preserveAspectRatio="none",
-        class_="bar",
-        aria_hidden="true",
     )
 
 
@@ -121,6 +119,8 @@ def _against_chance(value: float, chance: float | None) -> str:
     if not chance:
         return ""
     times = value / chance
+    if chance > 0.2:
+        return f"chance: {_small_percent(chance)}{numbers.THIN}%"
     factor = f"{times:.0f}" if times >= 10 else f"{times:.1f}"
     return f"{factor}{numbers.THIN}\u00d7 chance ({_small_percent(chance)}{numbers.THIN}%)"
 
@@ -153,7 +153,9 @@ def _facts(run: Run) -> list[tuple[str, Child]]:
     return facts
 
 
-def _no_results() -> Safe:
+def _no_results(run: Run) -> Safe:
+    if run.suites:
+        return element("p", "No suite with a main number ran; see the results.", class_="muted")
     return element(
         "p",
         "No evaluation yet. ",

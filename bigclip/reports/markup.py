@@ -16,7 +16,7 @@ class Safe(str):
 
 Child = str | int | float | None | Iterable["Child"]
 
-_VOID = {"img", "meta", "br"}
+_VOID = {"img", "meta", "br", "input"}
 _CAMEL = {"viewBox", "preserveAspectRatio"}
 
 

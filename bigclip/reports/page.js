@@ -1,14 +1,17 @@
-"use strict";
 // Readings of the charts: under the pointer, under a finger, or by the arrow keys.
 (() => {
+  "use strict";
   const reading = document.getElementById("reading");
   const NS = "http://www.w3.org/2000/svg";
 
   for (const svg of document.querySelectorAll("svg[data-chart]")) {
     const data = JSON.parse(svg.dataset.chart);
-    const longest = data.lines.reduce((a, b) => (b.points.length > a.points.length ? b : a));
+    // Lines of several runs have points at different steps: the cursor stops at each of them.
+    const stops = new Map();
+    for (const line of data.lines) for (const point of line.points) stops.set(point[0], point[2]);
+    const xs = [...stops.keys()].sort((a, b) => a - b);
     const layer = svg.appendChild(document.createElementNS(NS, "g"));
-    let at = longest.points.length - 1;
+    let at = xs.length - 1;
 
     const hide = () => {
       layer.replaceChildren();
@@ -16,8 +19,8 @@
     };
 
     const show = (index) => {
-      at = Math.min(Math.max(index, 0), longest.points.length - 1);
-      const x = longest.points[at][0];
+      at = Math.min(Math.max(index, 0), xs.length - 1);
+      const x = xs[at];
       layer.replaceChildren();
       const cursor = layer.appendChild(document.createElementNS(NS, "line"));
       cursor.setAttribute("class", "cursor");
@@ -25,7 +28,7 @@
         cursor.setAttribute(name, value);
       }
       reading.replaceChildren();
-      reading.append("step " + longest.points[at][2]);
+      reading.append(`${data.axis} ${stops.get(x)}`);
       for (const line of data.lines) {
         const point = line.points.find((p) => p[0] === x);
         if (!point) continue;
@@ -54,8 +57,8 @@
       const box = svg.getBoundingClientRect();
       const x = ((event.clientX - box.left) * svg.viewBox.baseVal.width) / box.width;
       let nearest = 0;
-      longest.points.forEach((point, index) => {
-        if (Math.abs(point[0] - x) < Math.abs(longest.points[nearest][0] - x)) nearest = index;
+      xs.forEach((stop, index) => {
+        if (Math.abs(stop - x) < Math.abs(xs[nearest] - x)) nearest = index;
       });
       show(nearest);
     });

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import PIL.Image
 from bigclip.data.records import BadRecord
 from bigclip.data.sources import open_random_access
 from bigclip.reports.markup import Safe, element
+from bigclip.reports.run import Run, SuiteHistory
 
 _SIDE = 128  # CSS shows at most 96 pixels; a little more serves fine screens
 _KEPT_AS_THEY_ARE = {"WEBP": "image/webp", "PNG": "image/png", "JPEG": "image/jpeg"}
@@ -37,18 +39,15 @@ class PictureBook:
     def picture(self, index: int, key: str) -> Safe:
         """Return record `index` as an image element, if it still has this key."""
         record = self._record(index, key)
-        try:
-            uri = _data_uri(record.image) if record else None
-        except (
-            OSError,
-            ValueError,
-            PIL.Image.DecompressionBombError,
-        ):  # shown as lost, and the page stands
-            uri = None
+        uri = _uri_or_none(record, _SIDE)
         if uri is None:
             return element("span", "?", class_="lost", role="img", aria_label=f"picture {key}")
         name = describe(record.captions, record.metadata)
         return element("img", src=uri, alt=name, title=name, loading="lazy", width=64, height=64)
+
+    def uri(self, index: int, key: str, side: int) -> str | None:
+        """Return record `index` as a data URI of at most side x side pixels, None if it is lost."""
+        return _uri_or_none(self._record(index, key), side)
 
     def _record(self, index: int, key: str) -> Any:
         if self._source is None or not 0 <= index < len(self._source):
@@ -60,6 +59,26 @@ class PictureBook:
         return record if record.key == key else None
 
 
+class Books:
+    """The picture books of a run's suites; suites of one source share theirs.
+
+    Args:
+        run: whose configuration names the sources.
+    """
+
+    def __init__(self, run: Run):
+        self._evals = run.config.get("evals") or {}
+        self._books: dict[str, PictureBook] = {}
+
+    def of(self, suite: SuiteHistory) -> PictureBook:
+        """Return the book of a suite's test set; one without pictures if it has none."""
+        block = (self._evals.get(suite.name) or {}).get("source")
+        key = json.dumps(block, sort_keys=True)
+        if key not in self._books:
+            self._books[key] = PictureBook(block)
+        return self._books[key]
+
+
 def describe(captions: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
     """Name a picture for those who cannot see it: its first caption, and its style if any."""
     for source in (*_NAMING, *captions):
@@ -69,12 +88,19 @@ def describe(captions: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
     return "picture"
 
 
-def _data_uri(data: bytes) -> str:
+def _uri_or_none(record: Any, side: int) -> str | None:
+    try:
+        return _data_uri(record.image, side) if record else None
+    except (OSError, ValueError, PIL.Image.DecompressionBombError):
+        return None  # shown as lost, and the page stands
+
+
+def _data_uri(data: bytes, side: int) -> str:
     image = PIL.Image.open(io.BytesIO(data))
     kind = _KEPT_AS_THEY_ARE.get(image.format or "")
-    if kind is None or max(image.size) > _SIDE or len(data) > 1 << 14:
+    if kind is None or max(image.size) > side or len(data) > side * side:
         image = image.convert("RGBA")
-        image.thumbnail((_SIDE, _SIDE))
+        image.thumbnail((side, side))
         buffer = io.BytesIO()
         image.save(buffer, "WEBP", quality=80)
         data, kind = buffer.getvalue(), "image/webp"

@@ -1,6 +1,7 @@
 """What a workdir tells of its run, read so that nothing missing or half-written is fatal."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,20 +14,29 @@ class SuiteHistory(NamedTuple):
 
     Attributes:
         name: in the configuration.
-        kind: "retrieval" or "zero_shot".
-        lines: its lines of evaluations.jsonl, one a step, ascending.
+        kind: "retrieval", "zero_shot", ...: a key of `bigclip.reports.kinds.KINDS`, or unknown.
+        lines: its lines of evaluations.jsonl, one a step, ascending. Each has `metrics` and
+            `chance` (name -> finite number) and `counts` (name -> whole number).
         details: of the last step: ranked examples, per-class accuracies; {} if they are lost.
+        num_other: results left out since they have another definition than the last step's.
     """
 
     name: str
     kind: str
     lines: list[dict[str, Any]]
     details: dict[str, Any]
+    num_other: int = 0
 
     @property
     def last(self) -> dict[str, Any]:
         """The line of the last step."""
         return self.lines[-1]
+
+    @property
+    def definition(self) -> str | None:
+        """The hash of suite, data and preprocessing; None in results of an old format."""
+        found = self.last.get("definition")
+        return found if isinstance(found, str) and found else None
 
 
 class Run(NamedTuple):
@@ -89,17 +99,38 @@ def _read_suites(workdir: Path, config: dict, run_id: str | None) -> list[SuiteH
     for line in _read_lines(workdir / "evaluations.jsonl"):
         whole = isinstance(line.get("metrics"), dict) and _is_step(line.get("step"))
         if whole and run_id in (None, line.get("run_id")):
-            by_suite.setdefault(str(line.get("suite")), {})[line["step"]] = line
+            by_suite.setdefault(str(line.get("suite")), {})[line["step"]] = _clean(line)
     order = [name for name in config.get("evals") or {} if name in by_suite]
     order += [name for name in by_suite if name not in order]
     suites = []
     for name in order:
-        lines = [by_suite[name][step] for step in sorted(by_suite[name])]
+        found = [by_suite[name][step] for step in sorted(by_suite[name])]
         # Lines of another definition (other data, other options) are no points of one curve.
-        lines = [line for line in lines if line.get("definition") == lines[-1].get("definition")]
+        lines = [line for line in found if line.get("definition") == found[-1].get("definition")]
         details = _read_object(workdir / "evaluations" / f"{name}-{lines[-1]['step']}.json")
-        suites.append(SuiteHistory(name, str(lines[-1].get("kind")), lines, details))
+        kind = str(lines[-1].get("kind"))
+        suites.append(SuiteHistory(name, kind, lines, details, len(found) - len(lines)))
     return suites
+
+
+def _clean(line: dict[str, Any]) -> dict[str, Any]:
+    """Keep of a result's numbers those that are numbers, so that no reader has to ask again."""
+    parts = {
+        part: {
+            str(name): value for name, value in _object(line.get(part)).items() if _is_finite(value)
+        }
+        for part in ("metrics", "chance", "counts")
+    }
+    parts["counts"] = {name: round(value) for name, value in parts["counts"].items()}
+    return line | parts
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _count_params(workdir: Path) -> dict[str, int]:

@@ -1,0 +1,141 @@
+"""The limits table: what models like this are known to be bad at, task by task."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from bigclip.reports import numbers, tables
+from bigclip.reports.kinds import KINDS, natural
+from bigclip.reports.markup import Safe, element, join
+from bigclip.reports.run import SuiteHistory
+
+_NAMES = {column.metric: column.label for column in KINDS["limits"].columns}
+_OTHER = ("text_accuracy", "image_accuracy", "group_accuracy")
+_INLINE_PICTURE = re.compile(r"data:image/(png|webp|jpeg);base64,[A-Za-z0-9+/=]+")
+_MOST_EXAMPLES = 40
+_MOST_BYTES = 400_000  # of all pictures of the examples together
+
+
+def tasks(suite: SuiteHistory) -> Safe | None:
+    """One row a task: accuracy, chance, a bar; the conditions of each task fold away."""
+    found: Mapping[str, Any] = suite.details.get("tasks") or {}
+    if not found:
+        return None
+    others = [key for key in _OTHER if any(key in task for task in found.values())]
+    rows = [
+        tables.row(
+            _name(name),
+            numbers.percent(task["accuracy"]),
+            _percent(task.get("chance")),
+            tables.bar(task["accuracy"], task.get("chance")),
+            *(_percent(task.get(key)) for key in others),
+            numbers.count(task["items"]) if "items" in task else "",
+        )
+        for name, task in found.items()
+    ]
+    heads = [key.removesuffix("_accuracy") for key in others]
+    shown = tables.table(
+        f"{suite.name} at step {suite.last['step']:,}, in percent; the mark is chance",
+        tables.head_row("task", "accuracy", "chance", "", *heads, "items"),
+        rows,
+        "limits",
+    )
+    return element("div", shown, [_conditions(name, task) for name, task in found.items()])
+
+
+def examples(suite: SuiteHistory) -> Safe | None:
+    """Scenes with their right and wrong texts, and which one the model preferred."""
+    by_task: dict[str, list[Safe]] = {}
+    spent = 0
+    for entry in (suite.details.get("examples") or [])[:_MOST_EXAMPLES]:
+        spent += len(str(entry.get("image") or ""))
+        if spent > _MOST_BYTES:
+            break
+        by_task.setdefault(str(entry["task"]), []).append(_example(entry))
+    if not by_task:
+        return None
+    parts = [
+        join(
+            element("h4", _name(task), class_="kind"),
+            element("ul", cards, class_="cards"),
+        )
+        for task, cards in by_task.items()
+    ]
+    summary = element("summary", f"Examples of {suite.name.replace('_', ' ')}")
+    return element("details", summary, parts)
+
+
+def _example(entry: Mapping[str, Any]) -> Safe:
+    right, wrong = str(entry["right_text"]), [str(text) for text in entry["wrong_texts"]]
+    texts = [(right, True), *((text, False) for text in wrong)]
+    scores = entry.get("scores") or []
+    scores = scores if len(scores) == len(texts) else [None] * len(texts)
+    ranked = list(zip(texts, scores, strict=True))
+    if None not in scores:
+        ranked.sort(key=lambda pair: -pair[1])
+    lines = [
+        element(
+            "li",
+            _mark(is_right),
+            element("span", text, class_="said", title=text),
+            element("span", numbers.short(score) if score is not None else "", class_="score"),
+            class_="right" if is_right else "wrong",
+        )
+        for (text, is_right), score in ranked
+    ]
+    solved = bool(entry["is_right"])
+    verdict = "The right text has the highest score." if solved else "A wrong text is preferred."
+    return element(
+        "li",
+        element("div", _picture(entry.get("image"), right), class_="subject"),
+        element(
+            "div",
+            element("ol", lines, class_="names whole"),
+            element("p", verdict, class_="muted"),
+        ),
+        class_="card",
+    )
+
+
+def _picture(image: Any, text: str) -> Safe:
+    if isinstance(image, str) and _INLINE_PICTURE.fullmatch(image):
+        return element("img", src=image, alt=f"drawn scene: {text}", loading="lazy")
+    return element("span", "?", class_="lost", role="img", aria_label="picture is lost")
+
+
+def _mark(right: bool) -> Safe:
+    sign, word = ("\u2713", "right: ") if right else ("\u2717", "wrong: ")
+    return join(
+        element("span", sign, class_="mark", aria_hidden="true"),
+        element("span", word, class_="spoken"),
+    )
+
+
+def _conditions(name: str, task: Mapping[str, Any]) -> Safe | None:
+    by = task.get("by") or {}
+    if not by:
+        return None
+    rows = [
+        tables.row(
+            condition, numbers.percent(by[condition]), tables.bar(by[condition], task.get("chance"))
+        )
+        for condition in sorted(by, key=natural)
+    ]
+    shown = tables.table(
+        f"{_name(name)} by condition, accuracy in percent",
+        tables.head_row("condition", "accuracy", ""),
+        rows,
+        "limits",
+    )
+    values = list(by.values())
+    span = f"{numbers.percent(min(values))} to {numbers.percent(max(values))}{numbers.THIN}%"
+    summary = f"{_name(name).capitalize()} by condition: {span}"
+    return element("details", element("summary", summary), shown, class_="inner")
+
+
+def _name(task: str) -> str:
+    return _NAMES.get(task, task.replace("_", " "))
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else numbers.percent(value)

@@ -1,0 +1,56 @@
+"""Probes: accuracy over the strength of regularisation, and over the number of examples."""
+
+from bigclip.reports import numbers
+from bigclip.reports.charts import TONES, Line, line_chart, line_of
+from bigclip.reports.curves import as_percent
+from bigclip.reports.frame import Axis
+from bigclip.reports.markup import Safe, element
+from bigclip.reports.run import SuiteHistory
+
+
+def sweep(suite: SuiteHistory) -> Safe | None:
+    """Validation accuracy of each layer over the strengths that were tried."""
+    layers: dict[str, list[tuple[float, float]]] = {}
+    for entry in suite.details.get("sweep") or []:
+        point = (float(entry["strength"]), float(entry["val"]))
+        layers.setdefault(str(entry.get("layer") or ""), []).append(point)
+    if not layers:
+        return None
+    lines, best = [], []
+    for number, (layer, points) in enumerate(layers.items()):
+        if number < len(TONES):
+            tone, pattern = line_of(number)
+            lines.append(Line(layer, sorted(points), tone, pattern))
+        strength, value = max(points, key=lambda point: point[1])
+        name = f"{layer}: " if layer else ""
+        best.append(f"{name}{as_percent(value)}{numbers.THIN}% at {numbers.short(strength)}")
+    chart = line_chart(
+        f"Sweep of {suite.name.replace('_', ' ')}",
+        lines,
+        unit="on the validation set, %",
+        axis=Axis("strength", is_log=True, format_fn=numbers.short),
+        marks=True,
+        format_fn=as_percent,
+        note=f"Best {', '.join(best)}.",
+    )
+    return element("div", chart, class_="charts") if chart else None
+
+
+def shots(suite: SuiteHistory) -> Safe | None:
+    """Accuracy over the number of examples of each class."""
+    entries = sorted(suite.details.get("curve") or [], key=lambda entry: entry["shots"])
+    points = [(float(entry["shots"]), float(entry["mean"])) for entry in entries]
+    if len(points) < 2:
+        return None
+    errors = [float(entry.get("std") or 0.0) for entry in entries]
+    chart = line_chart(
+        f"Shots of {suite.name.replace('_', ' ')}",
+        [Line("", points, errors=errors)],
+        unit="top-1, %",
+        axis=Axis("shots", is_log=True, ticks=[shot for shot, _ in points]),
+        from_zero=True,
+        marks=True,
+        format_fn=as_percent,
+        note="Whiskers: one standard deviation over the draws of the examples.",
+    )
+    return element("div", chart, class_="charts") if chart else None
