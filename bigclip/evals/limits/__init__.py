@@ -1,0 +1,1 @@
+"""Suite `limits`: counting, relations, word order, attributes and negation on generated scenes."""

@@ -1,0 +1,252 @@
+"""Suite `limits`: what CLIP-like models are known to be bad at, on scenes drawn for the purpose.
+
+Six tasks, one module each: `counting`, `spatial`, `word_order`, `attributes`, `negation`, and the
+`control` that tells whether the model knows the words at all. The pictures are drawn at the
+model's own size by a seed, the same at every step and in every run. `docs/limits.md` tells how the
+sets are built, and how to read the numbers.
+"""
+
+import base64
+import functools
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import PIL.Image
+
+from bigclip.config import ConfigError, suggest
+from bigclip.evals.embedding import Model, embed_texts, take
+from bigclip.evals.evaluation import Evaluation
+from bigclip.evals.limits import attributes, control, counting, negation, spatial, word_order
+from bigclip.evals.limits.casts import CASTS
+from bigclip.evals.limits.items import BALANCED, ItemSet
+from bigclip.evals.limits.scenes import Painter, Scene, draw
+from bigclip.evals.limits.scoring import (
+    WINOGROUND_CHANCE,
+    choice_accuracy,
+    standard_error,
+    winoground_scores,
+)
+from bigclip.evals.records import unique
+from bigclip.evals.texts import fill
+
+_MAKERS: dict[str, Callable[..., list[ItemSet]]] = {
+    "control": control.make_sets,
+    "counting": counting.make_sets,
+    "spatial": spatial.make_sets,
+    "word_order": word_order.make_sets,
+    "attributes": attributes.make_sets,
+    "negation": negation.make_sets,
+}
+TASKS = tuple(_MAKERS)
+_BATCH_SIZE = 64
+_EXAMPLE_SIZE = 72  # pixels of the report's pictures
+
+
+class Limits:
+    """Choose the right text for drawn pictures, out of texts that differ in the one point tested.
+
+    Args:
+        tasks: some of `TASKS`.
+        objects: who plays: "shapes" (coloured plane figures) or "emoji" (pictures of the embedded
+            data, for models that know things better than geometry; no colours, nothing inside of
+            anything).
+        num_sets: sets of each sub-condition, a multiple of 12.
+        counts: the numbers of `counting`, between 1 and 9.
+        template: the prompt around every text, with one {}.
+        seed: decides the scenes.
+        num_examples: examples of each task kept for the report, right ones and as many wrong ones.
+
+    Raises:
+        ConfigError: for an unknown task or cast, or numbers outside these bounds.
+    """
+
+    kind = "limits"
+
+    def __init__(
+        self,
+        *,
+        tasks: Sequence[str] = TASKS,
+        objects: str = "shapes",
+        num_sets: int = 48,
+        counts: Sequence[int] = (2, 3, 4, 5, 6),
+        template: str = "{}",
+        seed: int = 0,
+        num_examples: int = 2,
+    ):
+        if isinstance(tasks, str) or not tasks or len(set(tasks)) < len(tasks):
+            raise ConfigError(f"tasks must be a list of different tasks, not {tasks!r}.")
+        for task in tasks:
+            if task not in TASKS:
+                raise ConfigError(f"tasks: no task {task!r}.{suggest(str(task), TASKS)}")
+        if objects not in CASTS:
+            raise ConfigError(f"objects: no choice {objects!r}.{suggest(str(objects), CASTS)}")
+        if not _is_integer(num_sets) or num_sets < BALANCED or num_sets % BALANCED:
+            raise ConfigError(
+                f"num_sets must be a positive multiple of {BALANCED}, not {num_sets!r}: only then "
+                "every thing and colour is right equally often."
+            )
+        bounds = range(1, len(counting.NUMBERS) + 1)
+        wrong = isinstance(counts, str) or not all(_is_integer(n) and n in bounds for n in counts)
+        if wrong or not len(set(counts)) == len(counts) >= 2:
+            raise ConfigError(
+                f"counts must be at least two different integers from 1 to {bounds[-1]}, "
+                f"not {counts!r}."
+            )
+        if not _is_integer(num_examples) or num_examples < 0:
+            raise ConfigError(f"num_examples must be an integer from 0 on, not {num_examples!r}.")
+        if not _is_integer(seed) or seed < 0:
+            raise ConfigError(f"seed must be an integer from 0 on, not {seed!r}.")
+        fill(template, "", "template")
+        self._template, self._seed, self._num_examples = template, seed, num_examples
+        self._cast = CASTS[objects]
+        self._sets = {
+            task: _MAKERS[task](
+                num_sets,
+                self._cast,
+                np.random.default_rng([seed, TASKS.index(task)]),
+                **({"counts": tuple(counts)} if task == "counting" else {}),
+            )
+            for task in tasks
+        }
+
+    @functools.cached_property
+    def _painter(self) -> Painter:
+        return self._cast.make_painter()
+
+    def evaluate(self, model: Model) -> Evaluation:
+        """Draw the scenes at the model's size, embed them and the texts, and choose."""
+        every_text = unique([t for sets in self._sets.values() for s in sets for t in s.texts])
+        texts = [fill(self._template, text, "template") for text in every_text]
+        text_outputs = embed_texts(model, texts)
+        position = {text: i for i, text in enumerate(every_text)}
+        metrics: dict[str, float] = {}
+        chance: dict[str, float] = {}
+        details: dict[str, Any] = {"tasks": {}, "examples": []}
+        num_images = 0
+        for task, sets in self._sets.items():
+            image_outputs = self._embed(model, [scene for s in sets for scene in s.scenes])
+            index = [position[text] for s in sets for text in s.texts]
+            scores = set_scores(model, image_outputs, take(text_outputs, index), len(sets))
+            chosen = choice_accuracy(scores)
+            num_images += chosen.size
+            metrics[task], chance[task] = float(chosen.mean()), 1 / chosen.shape[1]
+            for name, values in winoground_scores(scores).items():
+                metrics[f"{task}/{name}"] = float(values.mean())
+                chance[f"{task}/{name}"] = WINOGROUND_CHANCE[name]
+            details["tasks"][task] = _task_details(sets, chosen)
+            details["examples"] += self._task_examples(task, sets, scores, chosen)
+        tested = [task for task in self._sets if task != "control"]
+        if tested:
+            metrics["mean"] = float(np.mean([metrics[task] for task in tested]))
+            chance["mean"] = float(np.mean([chance[task] for task in tested]))
+        counts = {
+            "images": num_images,
+            "texts": len(texts),
+            "sets": sum(len(sets) for sets in self._sets.values()),
+        }
+        return Evaluation(metrics=metrics, chance=chance, counts=counts, details=details)
+
+    def _embed(self, model: Model, scenes: Sequence[Scene]) -> Any:
+        """Return the image outputs of scenes, in batches of one shape."""
+        size = model.preprocess.size
+        parts = []
+        for start in range(0, len(scenes), _BATCH_SIZE):
+            batch = scenes[start : start + _BATCH_SIZE]
+            images = np.stack([draw(scene, size, self._painter) for scene in batch])
+            missing = _BATCH_SIZE - len(batch)
+            images = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
+            parts.append(take(model.embed_images(images), range(len(batch))))
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+    def _task_examples(
+        self, task: str, sets: Sequence[ItemSet], scores: np.ndarray, chosen: np.ndarray
+    ) -> list[dict[str, Any]]:
+        """Return the first right and wrong items in an order that the seed decides."""
+        order = np.random.default_rng([self._seed, TASKS.index(task), 1]).permutation(chosen.size)
+        is_right = chosen.flat[order] == 1
+        num = self._num_examples
+        found = []
+        for flat in [*order[is_right][:num], *order[~is_right][:num]]:
+            number, item = divmod(int(flat), chosen.shape[1])
+            others = [k for k in range(chosen.shape[1]) if k != item]
+            entry = sets[number]
+            found.append(
+                {
+                    "task": task,
+                    "condition": entry.condition,
+                    "image": data_uri(draw(entry.scenes[item], _EXAMPLE_SIZE, self._painter)),
+                    "right_text": entry.texts[item],
+                    "wrong_texts": [entry.texts[k] for k in others],
+                    "scores": [_rounded(scores[number, item, k]) for k in [item, *others]],
+                    "is_right": bool(chosen[number, item] == 1),
+                }
+            )
+        return found
+
+
+def set_scores(model: Model, image_outputs: Any, text_outputs: Any, num_sets: int) -> np.ndarray:
+    """Score the pictures of each set with its own texts.
+
+    Where outputs are vectors, several sets are scored in one product and most of it is thrown
+    away; any other score may be as dear as a decoder's run, and is taken a set at a time.
+
+    Args:
+        model: scores.
+        image_outputs, text_outputs: arrays or trees, leading axis num_sets * K, a set after
+            the other.
+        num_sets: S.
+
+    Returns:
+        [S, K, K] float32, pictures as rows.
+    """
+    total = len(jax.tree.leaves(image_outputs)[0])
+    length = total // num_sets
+    outputs = (image_outputs, text_outputs)
+    are_vectors = all(isinstance(x, np.ndarray) and x.ndim == 2 for x in outputs)
+    at_once = min(num_sets, max(_BATCH_SIZE // length, 1)) if are_vectors else 1
+    blocks = []
+    for start in range(0, num_sets, at_once):
+        start = min(start, num_sets - at_once)  # the last call repeats some: one shape for all
+        rows = range(start * length, (start + at_once) * length)
+        scores = np.asarray(model.score(take(image_outputs, rows), take(text_outputs, rows)))
+        scores = scores.reshape(at_once, length, at_once, length)
+        each = np.arange(at_once)
+        blocks.append((start, scores[each, :, each, :]))
+    found = np.empty((num_sets, length, length), np.float32)
+    for start, block in blocks:
+        found[start : start + at_once] = block
+    return found
+
+
+def data_uri(picture: np.ndarray) -> str:
+    """Return uint8 [H, W, 3] as a PNG in a data URI."""
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(picture).save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _task_details(sets: Sequence[ItemSet], chosen: np.ndarray) -> dict[str, Any]:
+    parts: dict[str, list[float]] = {}
+    for entry, values in zip(sets, chosen, strict=True):
+        parts.setdefault(entry.condition, []).extend(values)
+    for entry, values in zip(sets, chosen, strict=True):
+        for label, value in zip(entry.labels, values, strict=False):
+            parts.setdefault(label, []).append(value)
+    return {
+        "accuracy": round(float(chosen.mean()), 4),
+        "chance": 1 / chosen.shape[1],
+        "standard_error": round(standard_error(chosen.mean(axis=1)), 4),
+        "items": chosen.size,
+        "by": {name: round(float(np.mean(values)), 4) for name, values in parts.items()},
+    }
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _rounded(score: float) -> float | None:
+    return round(float(score), 4) if np.isfinite(score) else None
