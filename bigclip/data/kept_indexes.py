@@ -20,30 +20,31 @@ from bigclip.data.tars import TarIndex, read_index
 _ARRAYS = ("keys", "offsets", "sizes")
 
 
-def index_shard(path: str) -> TarIndex:
-    """Read the headers of a shard, local or behind a URL. Errors as `tars.read_index`."""
+def index_shard(path: str, *, needs_caption: bool = True) -> TarIndex:
+    """Read the headers of a shard, local or behind a URL. All else as `tars.read_index`."""
     file = BufferedFile(Files(), path) if is_url(path) else _Local(path)
-    return read_index(file.read, file.size)
+    return read_index(file.read, file.size, needs_caption=needs_caption)
 
 
-def kept_index(path: str, index_dir: str) -> TarIndex:
+def kept_index(path: str, index_dir: str, *, needs_caption: bool = True) -> TarIndex:
     """Read the index of a shard from `index_dir`, or from the shard itself, and keep it there.
 
     It is kept under the shard's path and what tells its content (size and time of change, or the
     remote store's own mark), so that an index never outlives what it describes. Many processes may
-    do this at once.
+    do this at once. `needs_caption` is for `tars.read_index`, and decides what is kept.
 
     Raises:
         As `tars.read_index`; and OSError if `index_dir` cannot be written.
     """
-    kept = os.path.join(index_dir, f"{os.path.basename(path)}-{_identity(path)}.npz")
+    kind = "" if needs_caption else "-labels"
+    kept = os.path.join(index_dir, f"{os.path.basename(path)}-{_identity(path)}{kind}.npz")
     try:
         with np.load(kept) as arrays:
             return TarIndex(
                 arrays["keys"], arrays["offsets"], arrays["sizes"], tuple(arrays["faults"].tolist())
             )
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
-        index = index_shard(path)  # nothing kept yet, or damaged
+        index = index_shard(path, needs_caption=needs_caption)  # nothing kept yet, or damaged
     os.makedirs(index_dir, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=index_dir, suffix=".tmp", delete=False) as file:
         np.savez(file, **{**index._asdict(), "faults": np.array(index.faults, dtype=np.str_)})
@@ -64,7 +65,7 @@ def keep_mapped(index: TarIndex, paths: Sequence[str], index_dir: str) -> tuple[
     """
     text = "\0".join(f"{path}\0{_identity(path)}" for path in paths)
     digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    stem = os.path.join(index_dir, f"all-{digest}")
+    stem = os.path.join(index_dir, f"all-{digest}-{index.sizes.shape[1]}")
     for name in _ARRAYS:
         kept = f"{stem}-{name}.npy"
         if not os.path.exists(kept):

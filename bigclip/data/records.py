@@ -56,19 +56,23 @@ class BadRecord(Exception):
         return f"{self.key}: {self.reason}"
 
 
-def checked_captions(key: str, captions: dict[str, object]) -> dict[str, list[str]]:
+def checked_captions(
+    key: str, captions: dict[str, object], *, needs_caption: bool = True
+) -> dict[str, list[str]]:
     """Bring captions as stored into the form of `Record.captions`.
 
     Args:
         key: the record's key, for the message.
         captions: caption source -> a text or a list of texts; bytes are read as UTF-8.
+        needs_caption: whether there must be one, as for training; pictures that are only to be
+            classified need none.
 
     Returns:
         Caption source -> non-empty list of stripped texts. Blank texts and sources without any
         text are left out.
 
     Raises:
-        BadRecord: if something is not text, or if no text is left.
+        BadRecord: if something is not text, or if no text is left and one is needed.
     """
     checked = {}
     for source, texts in captions.items():
@@ -81,7 +85,7 @@ def checked_captions(key: str, captions: dict[str, object]) -> dict[str, list[st
         kept = [text for text in (_as_text(key, source, text) for text in texts) if text]
         if kept:
             checked[source] = kept
-    if not checked:
+    if not checked and needs_caption:
         raise BadRecord(key, "no_caption", "no caption: every text is missing or blank")
     return checked
 

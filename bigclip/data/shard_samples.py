@@ -8,7 +8,7 @@ from bigclip.data.buffered_file import BufferedFile
 from bigclip.data.records import BadRecord, Record
 from bigclip.data.tar_members import TarWalk
 from bigclip.data.tar_samples import sample_record
-from bigclip.data.tars import split_name, what_is_missing
+from bigclip.data.tars import KINDS, split_name, what_is_missing
 
 
 class Sample(NamedTuple):
@@ -47,7 +47,7 @@ def read_samples(
             parts = {}
         if not parts:
             key, first = name, member.start
-        if kind is not None:
+        if kind in KINDS:
             # At once: what comes next may push it out of the buffer.
             parts[kind] = file.read(member.offset, member.size)
         end = member.end

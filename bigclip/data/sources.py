@@ -6,12 +6,14 @@ may tell, in `num_lost` and `faults`, what was left out already when they were o
 kind, for buckets, is a `StreamMixture` of tar shards that are read from front to back.
 """
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from bigclip.config import ConfigError, call, choose
 from bigclip.data.array_record_source import ArrayRecordSource
 from bigclip.data.files import is_url
+from bigclip.data.folder_source import FolderSource
 from bigclip.data.mixture import Mixture, read_weights
 from bigclip.data.records import Record
 from bigclip.data.shard_paths import expand_shards
@@ -31,6 +33,7 @@ class Source(Protocol):
 
 
 ACCESSES = {"auto": None, "random": WebDataset, "stream": ShardStreams}
+_RANDOM_ONLY = ("index_dir", "needs_caption")
 
 
 def open_webdataset(
@@ -42,6 +45,7 @@ def open_webdataset(
     num_streams: int | None = None,
     shuffle_window: int | None = None,
     num_records: int | None = None,
+    needs_caption: bool = True,
 ) -> Source | StreamMixture:
     """Open tar shards.
 
@@ -55,6 +59,7 @@ def open_webdataset(
         num_streams: see `ShardStreams`, as for what follows; for streams.
         shuffle_window: likewise.
         num_records: likewise.
+        needs_caption: see `WebDataset`; for random access.
 
     Raises:
         ConfigError: for an option that the access does not have, or shards that cannot be read.
@@ -68,9 +73,10 @@ def open_webdataset(
         "num_streams": num_streams,
         "shuffle_window": shuffle_window,
         "num_records": num_records,
+        "needs_caption": None if needs_caption else False,
     }
     options = {name: value for name, value in options.items() if value is not None}
-    useless = [name for name in options if (name == "index_dir") != (kind is WebDataset)]
+    useless = [name for name in options if (name in _RANDOM_ONLY) != (kind is WebDataset)]
     if useless:
         access, other = ("random", "stream") if kind is WebDataset else ("stream", "random")
         raise ConfigError(
@@ -126,6 +132,7 @@ SOURCES = {
     "webdataset": open_webdataset,
     "tfds": TfdsSource,
     "array_record": ArrayRecordSource,
+    "folder": FolderSource,
     "synthetic": SyntheticSource,
     "mixture": open_mixture,
 }
@@ -136,7 +143,8 @@ def open_source(*, kind: str, **options) -> Source | StreamMixture:
 
     Args:
         kind: one of `SOURCES`: "webdataset" (tar shards), "tfds" (tensorflow-datasets),
-            "array_record" (files of tf.train.Example), "synthetic" or "mixture".
+            "array_record" (files of tf.train.Example), "folder" (files of pictures), "synthetic"
+            or "mixture".
         **options: keyword arguments of what stands there.
 
     Raises:
@@ -148,11 +156,17 @@ def open_source(*, kind: str, **options) -> Source | StreamMixture:
 def open_random_access(**block) -> Source:
     """Open a source whose records can be read by their number, as evaluation needs it.
 
+    Its records need no caption, where the kind of source can do without: a picture with a label is
+    enough for a classification. `needs_caption=True` in the block insists on one.
+
     Raises:
         ConfigError: as `open_source`; and if the shards are to be streamed.
     """
     if block.get("kind") == "webdataset" and block.get("access", "auto") == "auto":
         block["access"] = "random"
+    kind = SOURCES.get(block.get("kind"))
+    if kind is not None and "needs_caption" in inspect.signature(kind).parameters:
+        block.setdefault("needs_caption", False)
     source = open_source(**block)
     if isinstance(source, StreamMixture):
         raise ConfigError("source: streamed shards have no record numbers; set access='random'")

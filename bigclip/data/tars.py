@@ -14,23 +14,30 @@ import numpy as np
 from bigclip.data.tar_members import Member, TarWalk
 
 KINDS = ("image", "txt", "json")
+LABELLED_KINDS = (*KINDS, "cls")  # for evaluation: training has no use for labels
 _KIND_OF_EXTENSION = {
     **dict.fromkeys(("jpg", "jpeg", "png", "webp", "gif", "bmp"), "image"),
     "txt": "txt",
     "json": "json",
+    "cls": "cls",
 }
 
 
 class TarIndex(NamedTuple):
-    """The samples of one shard. n samples; kinds are in the order of `KINDS`."""
+    """The samples of one shard.
+
+    n samples; k kinds, in the order of `KINDS`, or of `LABELLED_KINDS` where labels are read.
+    """
 
     keys: np.ndarray  # bytes [n], utf-8: the common path of the members
-    offsets: np.ndarray  # int64 [n, 3], in bytes from the start of the file
-    sizes: np.ndarray  # int64 [n, 3], in bytes; -1 where the member does not exist
+    offsets: np.ndarray  # int64 [n, k], in bytes from the start of the file
+    sizes: np.ndarray  # int64 [n, k], in bytes; -1 where the member does not exist
     faults: tuple[str, ...]  # what was wrong: lost samples, a cut end
 
 
-def read_index(read: Callable[[int, int], bytes], file_bytes: int) -> TarIndex:
+def read_index(
+    read: Callable[[int, int], bytes], file_bytes: int, *, needs_caption: bool = True
+) -> TarIndex:
     """Read the headers of a shard.
 
     A sample counts if it has a picture and at least one of .txt and .json, all of them whole.
@@ -39,17 +46,19 @@ def read_index(read: Callable[[int, int], bytes], file_bytes: int) -> TarIndex:
     Args:
         read: (offset, size) -> bytes of the shard.
         file_bytes: its size.
+        needs_caption: False takes pictures without .txt and .json, too, and finds their .cls.
 
     Raises:
         TarError: if the file is empty, compressed, or does not start like a tar.
         OSError: if it cannot be read.
     """
+    kinds = KINDS if needs_caption else LABELLED_KINDS
     members = TarWalk(read, file_bytes)
     samples: list[tuple[str, dict[str, Member]]] = []
     row_of_key: dict[str, int] = {}
     for member in members:
         key, kind = split_name(member.name)
-        if kind is None:
+        if kind not in kinds:
             continue
         row = row_of_key.get(key)
         # The same member again starts a new sample: two tars strung together may repeat keys.
@@ -60,7 +69,7 @@ def read_index(read: Callable[[int, int], bytes], file_bytes: int) -> TarIndex:
 
     whole, faults = [], []
     for key, parts in samples:
-        missing = what_is_missing(parts)
+        missing = what_is_missing(parts, needs_caption=needs_caption)
         if missing:
             faults.append(f"{key}: {missing}")
         else:
@@ -68,10 +77,10 @@ def read_index(read: Callable[[int, int], bytes], file_bytes: int) -> TarIndex:
     if members.fault:
         faults.append(members.fault)
 
-    offsets = np.zeros((len(whole), len(KINDS)), np.int64)
-    sizes = np.full((len(whole), len(KINDS)), -1, np.int64)
+    offsets = np.zeros((len(whole), len(kinds)), np.int64)
+    sizes = np.full((len(whole), len(kinds)), -1, np.int64)
     for row, (_, parts) in enumerate(whole):
-        for column, kind in enumerate(KINDS):
+        for column, kind in enumerate(kinds):
             if kind in parts:
                 offsets[row, column] = parts[kind].offset
                 sizes[row, column] = parts[kind].size
@@ -86,8 +95,10 @@ def split_name(name: str) -> tuple[str, str | None]:
     return folder + slash + stem, _KIND_OF_EXTENSION.get(extension.lower())
 
 
-def what_is_missing(parts) -> str | None:
+def what_is_missing(parts, *, needs_caption: bool = True) -> str | None:
     """Say what keeps the parts (kind -> anything) from being a sample; None if nothing does."""
     if "image" not in parts:
         return f"no picture beside its {' and '.join(sorted(parts))}"
-    return "no .txt and no .json beside its picture" if len(parts) == 1 else None
+    if needs_caption and not parts.keys() & {"txt", "json"}:
+        return "no .txt and no .json beside its picture"
+    return None

@@ -32,6 +32,7 @@ class TfdsSource:
         label_key: str | None = None,
         templates: Sequence[str] = ("a photo of a {}.",),
         download: bool = False,
+        needs_caption: bool = True,
     ):
         """Open the split.
 
@@ -49,6 +50,8 @@ class TfdsSource:
                 "label". Found if the data set has no such text and only one label.
             templates: what a label is put into; each gives one text for each label.
             download: whether TFDS may download and prepare what is not there yet.
+            needs_caption: False is for evaluation: a record without any caption, or with an empty
+                list of labels, is one, too.
 
         Raises:
             ConfigError: if the data set or a feature does not exist, or cannot be read.
@@ -61,6 +64,7 @@ class TfdsSource:
             "caption_keys": caption_keys,
             "label_key": label_key,
             "templates": templates,
+            "needs_caption": needs_caption,
         }
         builder = _open_builder(name, data_dir, download=download)
         features = _Features(builder.info.features)
@@ -73,6 +77,7 @@ class TfdsSource:
         else:
             self.caption_keys, self.label_key = features.captions(caption_keys, label_key)
         self.templates = tuple(templates)
+        self._needs_caption = needs_caption
         self.class_names = features.class_names(self.label_key) if self.label_key else ()
         self._prefix = f"{builder.info.full_name}/{split}"
         self._examples = _open_split(builder, split, features.images)
@@ -127,14 +132,18 @@ class TfdsSource:
                 _reach(example, stored_records.SOURCES), _reach(example, stored_records.TEXTS)
             )
             metadata = stored_records.parse_metadata(key, example[stored_records.METADATA])
-            return Record(key, image, checked_captions(key, captions), metadata)
+            return self._checked(key, image, captions, metadata)
         captions = {
             source: _texts(_reach(example, path)) for source, path in self.caption_keys.items()
         }
         metadata = {}
         if self.label_key:
             captions[_LABEL_SOURCE], metadata = self._label(key, _reach(example, self.label_key))
-        return Record(key, image, checked_captions(key, captions), metadata)
+        return self._checked(key, image, captions, metadata)
+
+    def _checked(self, key: str, image: bytes, captions: dict, metadata: dict) -> Record:
+        checked = checked_captions(key, captions, needs_caption=self._needs_caption)
+        return Record(key, image, checked, metadata)
 
     def _label(self, key: str, value) -> tuple[list[str], dict]:
         """Captions and metadata of one label, or of several."""

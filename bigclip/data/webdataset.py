@@ -33,7 +33,14 @@ class WebDataset:
         faults: up to a hundred of the reasons, "shard: what".
     """
 
-    def __init__(self, shards, *, caption_key: str = "captions", index_dir: str | None = None):
+    def __init__(
+        self,
+        shards,
+        *,
+        caption_key: str = "captions",
+        index_dir: str | None = None,
+        needs_caption: bool = True,
+    ):
         """Read the headers.
 
         Args:
@@ -43,6 +50,8 @@ class WebDataset:
                 dict from caption source to either. A .txt becomes the caption source "txt".
             index_dir: folder in which to keep what was read from the headers; a shard that has
                 changed since is read again. `python -m bigclip.data.index` fills it beforehand.
+            needs_caption: False is for classification: a .cls becomes the metadata "label", and a
+                picture needs no .txt and no .json.
 
         Raises:
             ConfigError: if a shard is missing, is no tar, or holds no whole sample.
@@ -50,8 +59,11 @@ class WebDataset:
         self.shards = expand_shards(shards)
         self.caption_key = caption_key
         self.index_dir = index_dir and os.path.expanduser(index_dir)
+        self.needs_caption = needs_caption
         with concurrent.futures.ThreadPoolExecutor(16) as pool:
-            read = functools.partial(_index_or_complain, index_dir=self.index_dir)
+            read = functools.partial(
+                _index_or_complain, index_dir=self.index_dir, needs_caption=needs_caption
+            )
             indexes = list(pool.map(read, self.shards))
         self._ends = np.cumsum([len(index.keys) for index in indexes])
         faults = [
@@ -87,7 +99,9 @@ class WebDataset:
         offsets = self._index.offsets[index].tolist()
         sizes = self._index.sizes[index].tolist()
         parts = _read_parts(self._files, path, offsets, sizes)
-        return sample_record(key, *parts, caption_key=self.caption_key)
+        return sample_record(
+            key, *parts, caption_key=self.caption_key, needs_caption=self.needs_caption
+        )
 
     def __getstate__(self) -> dict:
         # Mapped arrays are mapped again on the other side, not sent.
@@ -116,9 +130,12 @@ def _read_parts(files: Files, path: str, offsets: list[int], sizes: list[int]):
     ]
 
 
-def _index_or_complain(path: str, *, index_dir: str | None) -> TarIndex:
+def _index_or_complain(path: str, *, index_dir: str | None, needs_caption: bool) -> TarIndex:
     try:
-        index = kept_index(path, index_dir) if index_dir else index_shard(path)
+        if index_dir:
+            index = kept_index(path, index_dir, needs_caption=needs_caption)
+        else:
+            index = index_shard(path, needs_caption=needs_caption)
     except TarError as error:
         raise ConfigError(f"source.shards: {path}: {error}") from None
     except OSError as error:
@@ -127,7 +144,8 @@ def _index_or_complain(path: str, *, index_dir: str | None) -> TarIndex:
     if not len(index.keys):
         reasons = "; ".join(index.faults[:3]) or "no member is a picture, .txt or .json"
         raise ConfigError(
-            f"source.shards: {path} holds no sample with a picture and a text ({reasons}); "
+            f"source.shards: {path} holds no sample with a picture"
+            f"{' and a text' if needs_caption else ''} ({reasons}); "
             "remove the shard from the list or write it again"
         )
     return index

@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 
 from bigclip.config import ConfigError
 from bigclip.data.records import BadRecord
-from bigclip.data.sources import open_source
+from bigclip.data.sources import open_random_access, open_source
 
 
 def picture(number):
@@ -171,6 +171,15 @@ def test_each_of_several_labels_becomes_captions(prepared):
     ]
     [bad] = [r for r in source.__getitems__(range(5)) if isinstance(r, BadRecord)]
     assert bad.fault == "no_caption"  # 0 has no label
+
+
+def test_for_evaluation_a_picture_without_a_label_is_a_record(prepared):
+    source = open_random_access(kind="tfds", data_dir=prepared["many"], label_key="tags")
+    records = [source[i] for i in range(len(source))]
+    [bare] = [record for record in records if not record.captions]
+    assert len(records) == 5
+    assert bare.metadata == {"label": [], "class_name": []}
+    assert pickle.loads(pickle.dumps(source))[0] == source[0]
 
 
 def test_objects_of_one_kind_are_named_once(prepared):

@@ -9,7 +9,7 @@ import pytest
 from bigclip.config import ConfigError
 from bigclip.data import files, kept_indexes, shard_paths
 from bigclip.data.records import BadRecord
-from bigclip.data.sources import open_source
+from bigclip.data.sources import open_random_access, open_source
 
 
 def test_reads_records_across_shards(write_shards, sample_maker):
@@ -40,7 +40,9 @@ def test_keeps_indexes_until_the_shard_changes(write_shards, tmp_path, monkeypat
     reads = []
     index_shard = kept_indexes.index_shard
     monkeypatch.setattr(
-        kept_indexes, "index_shard", lambda path: reads.append(path) or index_shard(path)
+        kept_indexes,
+        "index_shard",
+        lambda path, **options: reads.append(path) or index_shard(path, **options),
     )
     second = open_source(**options)
     assert reads == []
@@ -195,3 +197,37 @@ def test_a_shard_that_changes_meanwhile_is_no_bad_record(write_shards):
 def test_lists_the_kinds():
     with pytest.raises(ConfigError, match="no choice 'tars'.*Valid: .*synthetic, tfds, webdataset"):
         open_source(kind="tars")
+
+
+def labelled(tar_writer, path):
+    contents = {"0": b"17\n", "1": b"fox", "2": b"[3, 4]", "3": b"", "4": b"[1", "5": None}
+    members = []
+    for key, cls in contents.items():
+        members.append((f"{key}.jpg", b"picture " + key.encode()))
+        members += [(f"{key}.cls", cls)] if cls is not None else []
+    members += [("6.jpg", b"p"), ("6.txt", b"a moon"), ("6.cls", b"2"), ("7.cls", b"1")]
+    return tar_writer(path, members)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_labels_are_for_evaluation_and_training_wants_captions(tmp_path, tar_writer, kept):
+    path = labelled(tar_writer, tmp_path / "set.tar")
+    options = {"kind": "webdataset", "shards": path}
+    options |= {"index_dir": str(tmp_path / "kept")} if kept else {}
+    for _ in range(2):  # each keeps an index of its own
+        trained = open_source(**options)
+        assert [trained[i].captions for i in range(len(trained))] == [{"txt": ["a moon"]}]
+        assert trained[0].metadata == {}
+        assert trained.num_lost == 6
+        evaluated = open_random_access(**options)
+        assert len(evaluated) == 7
+        assert evaluated.faults == ["set.tar: 7: no picture beside its cls"]
+        found = [evaluated[i] for i in (0, 1, 2, 5, 6)]
+        assert [record.metadata.get("label") for record in found] == [17, "fox", [3, 4], None, 2]
+        assert [record.captions for record in found[3:]] == [{}, {"txt": ["a moon"]}]
+        assert found[0].image == b"picture 0"
+        for index in (3, 4):
+            with pytest.raises(BadRecord, match=r"its \.cls"):
+                evaluated[index]
+    with pytest.raises(ConfigError, match="needs_caption"):
+        open_source(**{**options, "access": "stream", "needs_caption": False, "index_dir": None})

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from bigclip.config import ConfigError, suggest
+from bigclip.data.folder_source import label_captions, read_picture
 from bigclip.data.records import BadRecord, Record, checked_captions
 
 _IMAGE_NAMES = (
@@ -79,25 +80,6 @@ class Columns:
         is_one = not isinstance(value, list)
         found = {"label": value, "class_name": spoken[0] if is_one else spoken}
         return label_captions(spoken, self.templates), found
-
-
-def label_captions(class_names: Sequence[str], templates: Sequence[str]) -> list[str]:
-    """Put each name into each template, in which {} stands for it."""
-    return [template.replace("{}", name) for name in class_names for template in templates]
-
-
-def read_picture(key: str, path: str) -> bytes:
-    """Read a file; failures of the disk stay OSErrors.
-
-    Raises:
-        BadRecord: if there is no such file.
-    """
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise BadRecord(key, "missing_image", f"its picture {path}: {reason}") from None
 
 
 def choose_columns(

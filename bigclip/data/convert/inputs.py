@@ -7,10 +7,11 @@ import re
 from collections.abc import Mapping, Sequence
 
 from bigclip.config import ConfigError, choose
-from bigclip.data.convert.folders import PICTURES, FolderRows
+from bigclip.data.convert.folders import FolderRows
 from bigclip.data.convert.rows import Rows, SourceRows
 from bigclip.data.convert.tables import TableRows
 from bigclip.data.files import is_url
+from bigclip.data.folder_source import PICTURES
 from bigclip.data.shard_paths import expand_shards
 
 KINDS = ("tars", "table", "folder", "huggingface", "tfds", "array_record")
