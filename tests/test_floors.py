@@ -24,10 +24,12 @@ FLOORS = {
     "api": 4,
     "reports": 4,
     "planning": 4,
+    "serving": 4,
     "train": 5,
     "evaluate": 5,
     "report": 5,
     "plan": 5,
+    "demo": 5,
 }
 # Rooms of one floor that may know each other, and in which direction.
 ALLOWED_BESIDE = {
