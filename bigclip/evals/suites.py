@@ -28,6 +28,7 @@ from bigclip.config import ConfigError, check, choose, plain, resolve, suggest
 from bigclip.data.sources import open_random_access
 from bigclip.evals.embedding import Model, Pictures
 from bigclip.evals.evaluation import Evaluation
+from bigclip.evals.limits.suite import Limits
 from bigclip.evals.records import digest_text, read_records
 from bigclip.evals.retrieval import Retrieval
 from bigclip.evals.sets import EvalSet
@@ -42,6 +43,7 @@ class Runner(Protocol):
 
 
 SUITES: dict[str, type[Runner]] = {
+    "limits": Limits,
     "retrieval": Retrieval,
     "zero_shot": ZeroShot,
 }

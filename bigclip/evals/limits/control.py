@@ -11,7 +11,6 @@ from bigclip.evals.limits.casts import Cast
 from bigclip.evals.limits.items import ItemSet, deal_backgrounds, draw_area, scene
 from bigclip.evals.limits.scenes import Entity
 
-
 _CLOSE_AREA = 0.2
 # A single thing may stand anywhere in the middle, unless it fills the picture.
 _PLACES = {"far": (0.35, 0.65), "close": (0.48, 0.52)}

@@ -152,12 +152,14 @@ class Limits:
     def _embed(self, model: Model, scenes: Sequence[Scene]) -> Any:
         """Return the image outputs of scenes, in batches of one shape."""
         size = model.preprocess.size
+        here = set(model.rows_here(_BATCH_SIZE).tolist())
         parts = []
         for start in range(0, len(scenes), _BATCH_SIZE):
             batch = scenes[start : start + _BATCH_SIZE]
-            images = np.stack([draw(scene, size, self._painter) for scene in batch])
-            missing = _BATCH_SIZE - len(batch)
-            images = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
+            images = np.zeros((_BATCH_SIZE, size, size, 3), np.uint8)
+            for row, scene in enumerate(batch):
+                if row in here:  # other processes draw what they embed
+                    images[row] = draw(scene, size, self._painter)
             parts.append(take(model.embed_images(images), range(len(batch))))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
