@@ -1,5 +1,6 @@
-"""The page that shows a run: one file, no network, no build."""
+"""The pages that show runs: one file each, no network, no build."""
 
+from bigclip.reports.comparison import write_comparison
 from bigclip.reports.page import write_report
 
-__all__ = ["write_report"]
+__all__ = ["write_comparison", "write_report"]

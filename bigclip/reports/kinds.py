@@ -46,8 +46,9 @@ class Kind(NamedTuple):
     Attributes:
         title: what the suite is, in words.
         columns: of the tables.
-        main: of the tile at the top and of comparisons; the first that is there is set large.
+        main: of the tile at the top; the first that is there is set large.
         charts: over the training steps.
+        compared: where runs are compared; the main ones by default.
         note: what to know to read the numbers.
         pooled: how groups of records make the main numbers, if these are means over groups.
     """
@@ -56,10 +57,12 @@ class Kind(NamedTuple):
     columns: tuple[Column, ...]
     main: tuple[Column, ...] = ()
     charts: tuple[Chart, ...] = ()
+    compared: tuple[Column, ...] = ()
     note: str = ""
     pooled: str = ""
 
 
+_COMPARED = 6  # metrics of an unknown kind
 _FOUND = "image \u2192 text"
 _DRAWN = "text \u2192 image"
 _LABELLED = (
@@ -145,7 +148,7 @@ KINDS: Mapping[str, Kind] = {
             Column("top1", "top-1"),
             Column("std", "std. dev. of the draws", better="lower"),
         ),
-        main=(Column("shots=*/top1", "top-1 of {} shots a class"),),
+        main=(Column("shots=*/top1", "top-1, {} shots"),),
         charts=(Chart("top-1, %", (Column("shots=*/top1", "{} shots"),)),),
         note="A few-shot probe is a ridge regression on so many labelled pictures of each class, "
         "drawn several times: the numbers are means over the draws.",
@@ -169,6 +172,7 @@ KINDS: Mapping[str, Kind] = {
         columns=(*_LIMITS, Column("mean", "mean")),
         main=(Column("mean", "limits, mean of the tasks"),),
         charts=(Chart("accuracy, %", _LIMITS),),
+        compared=(Column("mean", "mean"), *_LIMITS),
         note="Limits are measured on drawn scenes whose wrong texts hold the same words or nearly "
         "so: whoever looks at the texts alone, or at the picture alone, stands at chance.",
     ),
@@ -201,6 +205,12 @@ KINDS: Mapping[str, Kind] = {
                 ),
             ),
             Chart("modality gap", (Column("modality_gap", "", "number"),)),
+        ),
+        compared=(
+            Column("alignment", "alignment", "number", better="lower"),
+            Column("uniformity_image", "uniformity, image", "number", better="lower"),
+            Column("modality_gap", "modality gap", "number", better=""),
+            Column("effective_rank_image", "effective rank, image", "number", better=""),
         ),
         note="Alignment is the mean squared distance of right pairs, uniformity the logarithm of "
         "the mean Gaussian kernel of all pairs (Wang and Isola, 2020): smaller is better for both. "
@@ -252,6 +262,12 @@ def expand(columns: Iterable[Column], metrics: Mapping[str, float]) -> list[Colu
             label = label.replace("1 shots", "1 shot") if match[1] == "1" else label
             found.append(column._replace(metric=match[0], label=label))
     return found
+
+
+def compared_columns(name: str, metrics: Mapping[str, float]) -> list[Column]:
+    """Return the columns in which runs are compared; for an unknown kind its first ones."""
+    kind = kind_of(name, metrics)
+    return expand(kind.compared or kind.main or kind.columns[:_COMPARED], metrics)
 
 
 def columns_of(name: str, metrics: Mapping[str, float]) -> list[Column]:

@@ -1,6 +1,5 @@
 """How the run was made: configuration, environment, and the commands to do it again."""
 
-import json
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from bigclip import __version__
 from bigclip.reports import numbers, tables
 from bigclip.reports.markup import Child, Safe, element, join
 from bigclip.reports.run import Run
+from bigclip.reports.settings import as_cell, flatten
 
 
 def how_it_was_made(run: Run) -> Safe:
@@ -33,21 +33,8 @@ def _configuration(config: Mapping[str, Any]) -> list[Safe]:
     return parts
 
 
-def _flat(block: Mapping[str, Any], prefix: str = "") -> list[tuple[Child, Child]]:
-    rows: list[tuple[Child, Child]] = []
-    for key, value in block.items():
-        if isinstance(value, dict) and value:
-            rows += _flat(value, f"{prefix}{key}.")
-        elif isinstance(value, list) and len(value) > 4:
-            items = [element("li", json.dumps(item, ensure_ascii=False)) for item in value]
-            folded = element(
-                "details", element("summary", f"{len(value)} values"), element("ul", items)
-            )
-            rows.append((prefix + key, folded))
-        else:
-            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            rows.append((prefix + key, element("code", text)))
-    return rows
+def _flat(block: Mapping[str, Any]) -> list[tuple[Child, Child]]:
+    return [(name, as_cell(value)) for name, value in flatten(block).items()]
 
 
 def _environment(run: Run) -> Safe:

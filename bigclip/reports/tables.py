@@ -20,7 +20,7 @@ def table(
     """
     built = element(
         "table",
-        element("caption", caption),
+        element("caption", element("span", caption)),
         element("thead", head) if head else None,
         element("tbody", rows),
         class_=class_,

@@ -23,7 +23,7 @@ def histograms(suite: SuiteHistory) -> Safe | None:
         total = sum(counts)
         if total <= 0:
             continue
-        bins = zip(counts, edges, edges[1:], strict=True)
+        bins = zip(counts, edges[:-1], edges[1:], strict=True)
         heights = [count / total / (right - left) for count, left, right in bins]
         middles = [(left + right) / 2 for left, right in zip(edges, edges[1:], strict=False)]
         label = _NAMES.get(name, name.replace("_", " "))
