@@ -160,7 +160,8 @@ def devices_of(params: Any) -> list[jax.Device]:
     return jax.local_devices()
 
 
-def _scores(score_fn, params, images, texts):
+def tile_scores(score_fn: ScoreFn, params: Any, images: Any, texts: Any) -> jax.Array:
+    """Score the pairs of a tile in float32, [i, t]; traceable."""
     # A TPU would round float32 factors to bfloat16, and near ties would change places.
     with jax.default_matmul_precision("float32"):
         return score_fn(params, images, texts).astype(jnp.float32)
@@ -176,7 +177,7 @@ def _best_in_tile(score_fn: ScoreFn):
 
     @jax.jit
     def best(params, images, texts, slots):
-        scores = _scores(score_fn, params, images, texts)
+        scores = tile_scores(score_fn, params, images, texts)
         right = jnp.where(_right(scores, slots), scores, -jnp.inf)
         return right.max(axis=1), right.max(axis=0)
 
@@ -198,7 +199,7 @@ def _count_in_tile(score_fn: ScoreFn):
 
     @jax.jit
     def count(params, images, texts, slots, sizes, image_best, text_best):
-        scores = _scores(score_fn, params, images, texts)
+        scores = tile_scores(score_fn, params, images, texts)
         right = _right(scores, slots)
         row = jnp.arange(scores.shape[0])[:, None] < sizes[0]
         column = jnp.arange(scores.shape[1])[None, :] < sizes[1]
@@ -216,7 +217,7 @@ def _top_in_tile(score_fn: ScoreFn, by_text: bool):
 
     @jax.jit
     def merge(params, images, texts, start, num_valid, top):
-        scores = _scores(score_fn, params, images, texts)
+        scores = tile_scores(score_fn, params, images, texts)
         scores = scores.T if by_text else scores
         index = jnp.arange(scores.shape[1], dtype=jnp.int32)
         scores = jnp.where((index < num_valid) & ~jnp.isnan(scores), scores, -jnp.inf)

@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 
 from bigclip.config import ConfigError
-from bigclip.evals import ranking, zero_shot
+from bigclip.evals import class_scores, ranking, zero_shot
 from bigclip.evals.embedding import Pictures
 from bigclip.evals.records import read_records
 from bigclip.evals.sets import EvalSet
@@ -60,8 +60,8 @@ def test_the_length_of_an_embedding_does_not_matter():
     groups = [[0, 1, 2], [3, 4, 5]]
     scaled = emb * np.array([[1], [10], [0.1], [3], [1], [7]], np.float32)
     np.testing.assert_allclose(  # float32 rounding of norms
-        zero_shot.ensemble_embeddings(scaled, groups),
-        zero_shot.ensemble_embeddings(emb, groups),
+        class_scores.ensemble_embeddings(scaled, groups),
+        class_scores.ensemble_embeddings(emb, groups),
         atol=1e-6,
     )
 
@@ -80,7 +80,7 @@ class TreeModel(fakes.FakeModel):
 
     def __init__(self, meaning):
         super().__init__(meaning, noise=1.5)
-        self.params = jnp.float32(2.0)
+        self.score_params = jnp.float32(2.0)
         self.task = SimpleNamespace(score=_tree_score)
 
     def embed_images(self, images):
@@ -116,7 +116,7 @@ def test_without_vectors_the_scores_are_averaged():
 
 
 def test_the_averaged_score_is_compiled_once():
-    assert zero_shot.mean_score(ranking.inner_product) is zero_shot.mean_score(
+    assert class_scores.mean_score(ranking.inner_product) is class_scores.mean_score(
         ranking.inner_product
     )
 

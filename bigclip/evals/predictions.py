@@ -1,0 +1,116 @@
+"""What a classifier predicts for each image, with how much confidence, and what it confuses."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bigclip.evals.calibration import confidences
+from bigclip.evals.ranking import TIE_TOLERANCE
+
+
+class Predictions(NamedTuple):
+    """The first class of each of I images.
+
+    Attributes:
+        first: [I] int, the class with the highest score; of equals the first.
+        confidence: [I], its softmax probability.
+        correct: [I], the probability that it is the right one, where ties are broken by lot;
+            zeros without labels.
+        correct_in: name of a hierarchy -> [I], likewise for the parents of the classes.
+    """
+
+    first: np.ndarray
+    confidence: np.ndarray
+    correct: np.ndarray
+    correct_in: dict[str, np.ndarray]
+
+
+def predict(
+    blocks: Iterable[tuple[slice, np.ndarray]],
+    num_images: int,
+    class_of: np.ndarray | None = None,
+    parents: Mapping[str, np.ndarray] | None = None,
+) -> Predictions:
+    """Go through the scores once.
+
+    Args:
+        blocks: from `class_scores.score_blocks`, with the task's temperature.
+        num_images: I.
+        class_of: [I] int, the right classes, where there is one for each image.
+        parents: name of a hierarchy -> [C] int, the parent of each class.
+    """
+    parents = dict(parents or {})
+    first = np.zeros(num_images, np.int64)
+    confidence, correct = np.zeros(num_images), np.zeros(num_images)
+    correct_in = {name: np.zeros(num_images) for name in parents}
+    for rows, scores in blocks:
+        scores = np.where(np.isnan(scores), -np.inf, scores)
+        first[rows], confidence[rows] = scores.argmax(axis=1), confidences(scores)
+        if class_of is None:
+            continue
+        right = class_of[rows]
+        share = _first_by_lot(scores)
+        correct[rows] = np.take_along_axis(share, right[:, None], axis=1)[:, 0]
+        for name, parent in parents.items():
+            same = parent[None, :] == parent[right][:, None]
+            correct_in[name][rows] = np.sum(share, axis=1, where=same)
+    return Predictions(first, confidence, correct, correct_in)
+
+
+def _first_by_lot(scores: np.ndarray) -> np.ndarray:
+    """Return the probability of each class to be the first, [i, C]; no number is never first."""
+    best = scores.max(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        tolerance = TIE_TOLERANCE * np.maximum(np.abs(scores), np.abs(best))
+        tied = np.isfinite(scores) & (scores >= best - tolerance)
+    return tied / np.maximum(tied.sum(axis=1, keepdims=True), 1)
+
+
+def confusions(
+    first: np.ndarray,
+    class_of: np.ndarray,
+    correct: np.ndarray,
+    labels: Sequence[str],
+    names: Sequence[str],
+    *,
+    num_classes: int = 12,
+    num_others: int = 3,
+) -> list[dict[str, Any]]:
+    """Say what the worst classes are taken for.
+
+    Args:
+        first: [I] int, the predicted classes.
+        class_of: [I] int, the right ones.
+        correct: [I] in [0, 1], from `predict`.
+        labels, names: of each of the C classes.
+        num_classes: how many classes to return, at most.
+        num_others: classes that each is taken for, at most.
+
+    Returns:
+        The classes of the lowest accuracy, lowest first, of equals those of more images:
+        {"label", "name", "images", "top1", "confused_with": [{"name", "share"}]}, shares of the
+        class's images, most frequent first. Classes that are never mistaken are left out.
+    """
+    images = np.bincount(class_of, minlength=len(labels))
+    right = np.bincount(class_of, weights=correct, minlength=len(labels))
+    accuracy = np.divide(right, images, out=np.ones(len(labels)), where=images > 0)
+    order = [c for c in np.lexsort((-images, accuracy)) if accuracy[c] < 1.0][:num_classes]
+    found = []
+    for c in order:
+        taken = np.bincount(first[class_of == c], minlength=len(labels))
+        taken[c] = 0
+        others = [other for other in np.argsort(-taken, kind="stable")[:num_others] if taken[other]]
+        found.append(
+            {
+                "label": labels[c],
+                "name": names[c],
+                "images": int(images[c]),
+                "top1": round(float(accuracy[c]), 4),
+                "confused_with": [
+                    {"name": names[other], "share": round(float(taken[other] / images[c]), 4)}
+                    for other in others
+                ],
+            }
+        )
+    return found
