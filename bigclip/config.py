@@ -4,12 +4,14 @@ A configuration is a Python file with `get_config(arg)` that returns an
 `ml_collections.ConfigDict`. Each block of it becomes the keyword arguments of one function, whose
 signature is the only place where its keys and defaults are written. `check` holds a block against
 that signature, `call` checks and calls, `resolve` fills in the defaults, so that what a run saves
-says everything that shaped it. `parse_config_flags` reads the command line that names the file.
+says everything that shaped it. `parse_config_flags` reads the command line that names the file;
+`read_file` reads a file alone.
 """
 
 import difflib
 import inspect
 import json
+import runpy
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -122,6 +124,26 @@ def differences(old: Any, new: Any, where: str = "config") -> list[str]:
             lines += differences(old.get(key), new.get(key), f"{where}.{key}")
         return lines
     return [] if old == new else [f"{where}: {old!r} -> {new!r}"]
+
+
+def read_file(place: str, option: str) -> dict[str, Any]:
+    """Return what the `get_config` of a file gives, as plain data.
+
+    Args:
+        place: "file.py", or "file.py:argument".
+        option: names the option in messages, "--evals".
+
+    Raises:
+        ConfigError: if there is no such file, it has no `get_config`, or that fails.
+    """
+    path, _, argument = place.partition(":")
+    try:
+        get_config = runpy.run_path(path)["get_config"]
+        return plain(get_config(argument) if argument else get_config())
+    except KeyError as error:
+        raise ConfigError(f"{option}: {path} sets no {error}: it needs get_config().") from error
+    except Exception as error:  # whatever the user's own code raises
+        raise ConfigError(f"{option}: {place}: {type(error).__name__}: {error}") from error
 
 
 def parse_config_flags(argv: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Evaluate the checkpoints of a run, in a job of its own.
+"""Evaluate the checkpoints of a run, in a job of its own; or one checkpoint.
 
     python -m bigclip.evaluate --workdir runs/demo --follow
 
@@ -6,38 +6,62 @@ runs the suites of the run's `evals` block on each complete checkpoint once, app
 result to WORKDIR/evaluations.jsonl, and writes WORKDIR/report.html. It needs nothing of the trainer
 but the workdir, works on whatever devices it finds, and may be killed and started again.
 
+    python -m bigclip.evaluate --checkpoint exported --evals my_evals.py --out results
+
+runs the suites of a file on one checkpoint.
+
+On several hosts, start the same command on each; they find each other as those of
+`python -m bigclip.train` do.
+
 Exit codes: 0 all done; 1 a checkpoint could not be evaluated; 2 a mistake in the command, the
-configuration or the data; 3 the timeout passed without a new checkpoint.
+configuration or the data; 3 the timeout passed without a new checkpoint; 42 start me again
+(SIGTERM, or another process was lost).
 """
 
 import argparse
+import contextlib
+import os
+import signal
 import sys
+import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 from absl import logging
+from jax.sharding import Mesh
 
-from bigclip import checkpoints
-from bigclip.config import ConfigError
+from bigclip import api, checkpoints
+from bigclip.config import ConfigError, read_file
 from bigclip.evals import follow as following
-from bigclip.evals import loading, results, suites
+from bigclip.evals import loading, once, results, suites
+from bigclip.evals.watch import Outcome
+from bigclip.parallel import AXES, is_main, make_mesh, num_batch_shards, processes
 from bigclip.reports import write_report
+from bigclip.reports.kinds import expand, kind_of
+
+_BATCH_SIZE = 64  # pictures a call of the model, for each part of the mesh that takes its own
 
 
 def evaluate(
     workdir: str | Path,
     *,
     follow: bool = False,
+    evals: Mapping[str, Any] | None = None,
     only: list[str] | None = None,
+    mesh: Mapping[str, int] | None = None,
     timeout_seconds: float | None = None,
     poll_seconds: float = 1.0,
-) -> following.Outcome:
+) -> Outcome:
     """Evaluate the checkpoints of a run and write its report.
 
     Args:
         workdir: the run's directory.
         follow: wait for checkpoints until the run is complete.
+        evals: the suites, as in a configuration; those of the run by default.
         only: names of the suites to run; all by default.
+        mesh: axis -> size of this job's own mesh; all devices in data parallel by default.
         timeout_seconds: with `follow`, give up when no new checkpoint came for so long.
         poll_seconds: time between two looks at the workdir.
 
@@ -45,27 +69,35 @@ def evaluate(
         ConfigError: if the workdir holds no run or no checkpoint, or a suite cannot be opened.
     """
     workdir = Path(workdir)
-    config = following.wait_for_config(
-        workdir,
-        timeout_seconds=timeout_seconds if follow else 0,
-        poll_seconds=poll_seconds,
-    )
-    if not config.get("evals"):
-        raise ConfigError(
-            f"{workdir}/config.json has no `evals` block: there is no suite to run. Add one to the "
-            "configuration, for example config.evals.heldout.suite = 'retrieval'."
+
+    def opened() -> tuple[list[suites.Suite], Mesh]:
+        config = following.wait_for_config(
+            workdir,
+            timeout_seconds=timeout_seconds if follow else 0,
+            poll_seconds=poll_seconds,
         )
-    if not follow and not checkpoints.steps(workdir):
-        raise ConfigError(
-            f"{workdir} holds no complete checkpoint yet: wait for the first one, or let this job "
-            "wait with --follow."
-        )
-    with results.only_job(workdir):
-        opened = suites.open_suites(config["evals"], only=only)
+        wanted = evals or config.get("evals")
+        if not wanted:
+            raise ConfigError(
+                f"{workdir}/config.json has no `evals` block: there is no suite to run. Give "
+                "suites with --evals FILE, or add them to the configuration, for example "
+                "config.evals.heldout.suite = 'retrieval'."
+            )
+        if not follow and not checkpoints.steps(workdir):
+            raise ConfigError(
+                f"{workdir} holds no complete checkpoint yet: wait for the first one, or let this "
+                "job wait with --follow."
+            )
+        if is_main():
+            held.enter_context(results.only_job(workdir))
+        return _open(wanted, only, mesh)
+
+    with contextlib.ExitStack() as held:
+        ready, laid = processes.all_or_none(opened)
         outcome = following.follow_run(
             workdir,
-            opened,
-            load=loading.Loader(),
+            ready,
+            load=loading.Loader(laid),
             read_manifest=checkpoints.read_manifest,
             list_steps=checkpoints.steps,
             follow=follow,
@@ -74,54 +106,170 @@ def evaluate(
             on_result=_print_result,
             on_idle=lambda: write_report(workdir),
         )
-        path = write_report(workdir)
-    print(f"wrote {path}", flush=True)
+        if is_main():
+            print(f"wrote {write_report(workdir)}", flush=True)
     return outcome
 
 
+def evaluate_checkpoint(
+    checkpoint: str,
+    *,
+    evals: Mapping[str, Any] | None = None,
+    only: list[str] | None = None,
+    mesh: Mapping[str, int] | None = None,
+    out: str | Path | None = None,
+) -> int:
+    """Evaluate one checkpoint.
+
+    Args:
+        checkpoint: as for `bigclip.load`.
+        evals: the suites; those of the run that made the checkpoint by default.
+        only: names of the suites to run; all by default.
+        mesh: as for `evaluate`.
+        out: folder for the results and their report; by default they are printed alone.
+
+    Returns:
+        The number of results that were computed.
+
+    Raises:
+        ConfigError: if there is no checkpoint, no suite, or one cannot be opened.
+    """
+    wanted = evals or checkpoints.read_manifest(checkpoint)["config"].get("evals")
+    if not wanted:
+        raise ConfigError(f"the run of {checkpoint} had no suites: give some with --evals FILE.")
+    out = None if out is None else Path(out)
+    ready, laid = processes.all_or_none(lambda: _open(wanted, only, mesh))
+    count = once.evaluate_once(
+        checkpoint,
+        ready,
+        load=lambda place, weights: api.load(place, ema=weights == "ema", mesh=laid),
+        evals={name: wanted[name] for name in only or wanted},
+        out=out,
+        on_result=_print_result,
+    )
+    if out is not None and is_main():
+        print(f"wrote {write_report(out)}", flush=True)
+    return count
+
+
+def _open(
+    wanted: Mapping[str, Any], only: list[str] | None, mesh: Mapping[str, int] | None
+) -> tuple[list[suites.Suite], Mesh]:
+    laid = make_mesh(**(mesh or {}))
+    batch_size = _BATCH_SIZE * num_batch_shards(laid)
+    return suites.open_suites(wanted, only=only, batch_size=batch_size), laid
+
+
 def _print_result(line: dict[str, Any]) -> None:
-    top = [
-        f"{name} {100 * line['metrics'][name]:.1f} (chance {100 * value:.1f})"
-        for name, value in line["chance"].items()
-        if name.endswith(("R@1", "top1")) and "=" not in name
-    ]
+    if not is_main():
+        return
+    parts = []
+    for column in expand(kind_of(line["kind"], line["metrics"]).main, line["metrics"]):
+        by_chance = line["chance"].get(column.metric)
+        value = line["metrics"][column.metric]
+        parts.append(f"{column.label} {_shown(value, column.form)}")
+        if by_chance is not None:
+            parts[-1] += f" (chance {_shown(by_chance, column.form)})"
     print(
-        f"evaluated step {line['step']}  {line['suite']}  {'  '.join(top)}"
+        f"evaluated step {line['step']}  {line['suite']}  {'  '.join(parts)}"
         f"  {line['seconds']:.1f} s",
         flush=True,
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command and return its exit code."""
+def _shown(value: float, form: str) -> str:
+    return f"{100 * value:.1f}" if form == "percent" else f"{value:.3g}"
+
+
+def _read_mesh(text: str) -> dict[str, int]:
+    try:
+        sizes = {name: int(size) for name, size in (part.split("=") for part in text.split(","))}
+    except ValueError as error:
+        raise ConfigError(f"--mesh {text!r}: write data=4,tensor=2 ({error}).") from error
+    unknown = sizes.keys() - set(AXES)
+    if unknown:
+        raise ConfigError(f"--mesh: no axis {min(unknown)!r}. Valid: {', '.join(AXES)}.")
+    return sizes
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bigclip.evaluate",
         description=__doc__.split("\n\n    ")[0],
         epilog="example:  python -m bigclip.evaluate --workdir runs/demo --follow",
     )
-    parser.add_argument("--workdir", required=True, help="directory of the run")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--workdir", help="directory of a run: evaluate its checkpoints")
+    what.add_argument("--checkpoint", help="evaluate this one: of a run, or an exported folder")
     parser.add_argument(
         "--follow", action="store_true", help="wait for checkpoints until the run is complete"
     )
+    parser.add_argument(
+        "--evals",
+        metavar="FILE[:ARG]",
+        help="a file whose get_config() returns suites, or a configuration with `evals`; default "
+        "those of the run",
+    )
     parser.add_argument("--suites", help="names of suites to run, with commas between; default all")
+    parser.add_argument("--out", help="with --checkpoint, a folder for the results and their page")
     parser.add_argument(
         "--timeout",
         type=float,
         metavar="SECONDS",
         help="with --follow, give up when no new checkpoint came for so long; default never",
     )
+    parser.add_argument("--mesh", help="this job's own mesh, data=4,tensor=2; default data")
+    parser.add_argument("--coordinator_address", help="host:port of process 0, if not detected")
+    parser.add_argument("--num_processes", type=int, help="number of processes, if not detected")
+    parser.add_argument("--process_id", type=int, help="this process's number, if not detected")
+    return parser
+
+
+def _stop(*_: Any) -> None:
+    # At once: what is done is on disk, and the rest is found again.
+    os.write(2, b"stopped by SIGTERM; start the same command again to go on\n")
+    os._exit(following.RESTART)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    parser = _parser()
     args = parser.parse_args(arguments)
+    if args.checkpoint and (args.follow or args.timeout is not None):
+        parser.error("--follow and --timeout go with --workdir: a checkpoint is evaluated once.")
+    if args.workdir and args.out:
+        parser.error("--out goes with --checkpoint; the results of a run lie in its workdir.")
     logging.set_verbosity(logging.WARNING)  # Orbax tells a dozen lines for each checkpoint
+    processes.start(
+        coordinator_address=args.coordinator_address,
+        num_processes=args.num_processes,
+        process_id=args.process_id,
+    )
     try:
-        outcome = evaluate(
-            args.workdir,
-            follow=args.follow,
-            only=args.suites.split(",") if args.suites else None,
-            timeout_seconds=args.timeout,
-        )
+        return _run(args)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except Exception:
+        if jax.process_count() == 1:
+            raise
+        traceback.print_exc()
+        return processes.leave(following.RESTART)
+
+
+def _run(args: argparse.Namespace) -> int:
+    evals = read_file(args.evals, "--evals") if args.evals else None
+    if evals is not None:
+        evals = evals.get("evals", evals)
+    how = {
+        "evals": evals,
+        "only": args.suites.split(",") if args.suites else None,
+        "mesh": _read_mesh(args.mesh) if args.mesh else None,
+    }
+    if args.checkpoint:
+        evaluate_checkpoint(args.checkpoint, out=args.out, **how)
+        return 0
+    outcome = evaluate(args.workdir, follow=args.follow, timeout_seconds=args.timeout, **how)
     for step, reason in outcome.failed.items():
         print(f"error: step {step} could not be evaluated: {reason}", file=sys.stderr)
     if outcome.timed_out:
@@ -135,4 +283,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop)
     sys.exit(main())

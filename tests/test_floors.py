@@ -28,6 +28,7 @@ FLOORS = {
     "train": 5,
     "evaluate": 5,
     "report": 5,
+    "inspect": 5,
     "plan": 5,
     "demo": 5,
 }

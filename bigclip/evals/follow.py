@@ -7,46 +7,29 @@ while they are read, and this job may itself be killed at any moment: what is do
 
 A job that lags behind evaluates the newest checkpoint first, since that is what one waits for and
 since old ones may soon be gone, and catches up on the older ones when nothing newer is there.
+
+Where the job has several processes, the first one looks and decides, and tells the others; all of
+them evaluate, since they share the model; the first one writes.
 """
 
 import json
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import jax
 from absl import logging
 
 from bigclip.config import ConfigError
-from bigclip.evals.results import Results
 from bigclip.evals.suites import Suite
+from bigclip.evals.watch import Outcome, Watch, deadline_in, read_json
+from bigclip.parallel import is_main
+from bigclip.parallel.processes import gather_texts, leave
 
-_ATTEMPTS = 3
-
-
-class Outcome(NamedTuple):
-    """How following a run ended.
-
-    Attributes:
-        evaluated: results written by this job.
-        failed: step -> why it could not be evaluated, although its checkpoint is there.
-        complete: the run is complete and its last checkpoint has every result.
-        timed_out: no new checkpoint came within the timeout.
-    """
-
-    evaluated: int
-    failed: dict[int, str]
-    complete: bool
-    timed_out: bool
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a file that another process may be replacing; {} if there is none."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
+RESTART = 42  # the exit code that asks to be started again
+_LONELY_SECONDS = 60.0  # after an error that the other processes do not have
 
 
 def wait_for_config(
@@ -57,7 +40,7 @@ def wait_for_config(
     Raises:
         ConfigError: if it is not there within the timeout.
     """
-    deadline = _deadline(timeout_seconds)
+    deadline = deadline_in(timeout_seconds)
     while not (config := read_json(workdir / "config.json")):
         if time.monotonic() >= deadline:
             raise ConfigError(
@@ -94,98 +77,87 @@ def follow_run(
         poll_seconds: time between two looks at the workdir.
         on_result: called with every line that was written.
         on_idle: called when results were written and nothing is left to do for now.
+
+    Raises:
+        ConfigError: for a mistake that a later look would not mend.
     """
-    job = _Job(workdir, suites, load, read_manifest, on_result)
-    deadline = _deadline(timeout_seconds)
-    known: set[int] = set()
-    reported = 0
-    while True:
-        # First the state, then the steps: a run that is complete saves nothing after it says so.
-        run = read_json(workdir / "run.json")
-        steps = list_steps(workdir)
-        if set(steps) - known:
-            known |= set(steps)
-            deadline = _deadline(timeout_seconds)
-        todo = [step for step in reversed(steps) if not job.is_done(step, run)]
-        if todo:
-            job.evaluate(todo[0], run, list_steps)
-            continue
-        if job.evaluated > reported:
-            reported = job.evaluated
-            on_idle()
-        complete = run.get("status") == "complete"
-        timed_out = follow and not complete and time.monotonic() >= deadline
-        if not follow or complete or timed_out:
-            last = run.get("step")
-            complete = complete and bool(steps) and last in (None, steps[-1])
-            complete = complete and steps[-1] not in job.failed
-            return Outcome(job.evaluated, job.failed, complete, timed_out)
-        time.sleep(poll_seconds)
+    watch = None
+    if is_main():
+        watch = Watch(
+            workdir,
+            suites,
+            read_manifest=read_manifest,
+            list_steps=list_steps,
+            follow=follow,
+            timeout_seconds=timeout_seconds,
+            on_result=on_result,
+            on_idle=on_idle,
+        )
+    try:
+        while True:
+            order = _tell(watch.order() if watch else {})
+            if order["do"] == "stop":
+                raise ConfigError(order["why"])
+            if order["do"] == "end":
+                return watch.outcome() if watch else Outcome(0, {}, order["complete"], False)
+            if order["do"] == "wait":
+                if watch:
+                    time.sleep(poll_seconds)
+                continue
+            _carry_out(order, workdir, suites, load, watch)
+    finally:
+        if watch:
+            watch.results.close()
 
 
-class _Job:
-    """What this process knows of a run's steps."""
-
-    def __init__(self, workdir, suites, load, read_manifest, on_result):
-        self.evaluated = 0
-        self.failed: dict[int, str] = {}
-        self._workdir, self._suites, self._on_result = workdir, suites, on_result
-        self._load, self._read_manifest = load, read_manifest
-        self._results = Results(workdir)
-        self._attempts: dict[int, int] = {}
-        self._finished: set[tuple] = set()
-
-    def is_done(self, step: int, run: dict[str, Any]) -> bool:
-        """Say whether this process needs no more look at a step."""
-        return step in self.failed or (run.get("run_id"), step) in self._finished
-
-    def evaluate(self, step: int, run: dict[str, Any], list_steps: Callable) -> None:
-        """Evaluate one step with every suite that has not seen it yet."""
-        try:
-            self._evaluate(step, run.get("run_id"))
-            self._finished.add((run.get("run_id"), step))
-        except ConfigError:
-            if step in list_steps(self._workdir):
-                raise
-            logging.warning("step %d was deleted before it could be evaluated", step)
-        except Exception as error:
-            # Orbax's errors for a checkpoint that vanishes while it is read are of many types.
-            if step not in list_steps(self._workdir):
-                logging.warning("step %d was deleted before it could be evaluated", step)
-                return
-            self._attempts[step] = self._attempts.get(step, 0) + 1
-            logging.exception("step %d: attempt %d failed", step, self._attempts[step])
-            if self._attempts[step] >= _ATTEMPTS:
-                self.failed[step] = f"{type(error).__name__}: {error}"
-            time.sleep(0.5)
-
-    def _evaluate(self, step: int, run_id: str | None) -> None:
-        preprocess = self._read_manifest(self._workdir, step)["preprocess"]
-        keys = {
-            suite: {
-                "run_id": run_id,
-                "step": step,
-                "suite": suite.name,
-                "definition": suite.definition(preprocess),
-            }
-            for suite in self._suites
-        }
-        todo = [suite for suite, key in keys.items() if not self._results.has(**key)]
-        if not todo:
-            return
-        model, weights = None, None
-        for suite in sorted(todo, key=lambda suite: suite.weights, reverse=True):
+def _carry_out(
+    order: dict, workdir: Path, suites: Sequence[Suite], load: Callable, watch: Watch | None
+) -> None:
+    step, model, weights, error = order["step"], None, None, None
+    try:
+        for number in sorted(order["suites"], key=lambda k: suites[k].weights, reverse=True):
+            suite = suites[number]
             if suite.weights != weights:
-                model, weights = self._load(self._workdir, step, suite.weights), suite.weights
+                model, weights = load(workdir, step, suite.weights), suite.weights
             start = time.perf_counter()
             evaluation = suite.evaluate(model)
-            seconds = time.perf_counter() - start
-            line = self._results.add(evaluation, **keys[suite], kind=suite.kind, seconds=seconds)
-            self.evaluated += 1
-            self._on_result(line)
-        for suite in self._suites:
-            suite.release()
+            if watch:
+                watch.write(number, evaluation, time.perf_counter() - start)
+    except Exception as raised:
+        # Orbax's errors for a checkpoint that vanishes while it is read are of many types.
+        error = raised
+    for suite in suites:
+        suite.release()
+    if error is not None:
+        _meet_after(error)
+        logging.error("step %d could not be evaluated", step, exc_info=error)
+    if watch:
+        watch.note(step, error)
 
 
-def _deadline(timeout_seconds: float | None) -> float:
-    return float("inf") if timeout_seconds is None else time.monotonic() + timeout_seconds
+def _meet_after(error: Exception) -> None:
+    """Go on together after an error that all processes have; if only this one has it, leave.
+
+    The others would wait for this one in a collective for ever.
+    """
+    if jax.process_count() == 1:
+        return
+
+    def give_up() -> None:
+        logging.error("this process alone has failed: %s", error)
+        leave(RESTART)
+
+    watch = threading.Timer(_LONELY_SECONDS, give_up)
+    watch.daemon = True
+    watch.start()
+    try:
+        gather_texts(type(error).__name__)
+    finally:
+        watch.cancel()
+
+
+def _tell(order: dict[str, Any]) -> dict[str, Any]:
+    """Return the first process's order on all of them."""
+    if jax.process_count() == 1:
+        return order
+    return json.loads(gather_texts(json.dumps(order, ensure_ascii=False))[0])

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import jax
+from jax.sharding import Mesh
 
 from bigclip import api, checkpoints
 
@@ -17,7 +18,9 @@ class Loader:
     for that than for the evaluation itself.
     """
 
-    def __init__(self):
+    def __init__(self, mesh: Mesh):
+        """Give models on `mesh`."""
+        self._mesh = mesh
         self._model: api.Model | None = None
 
     def __call__(self, workdir: Path, step: int, weights: str) -> api.Model:
@@ -34,7 +37,7 @@ class Loader:
         manifest = checkpoints.read_manifest(workdir, step)
         last = self._model
         if last is None or any(last.manifest[key] != manifest[key] for key in _SHAPING):
-            self._model = api.load(workdir, step=step, ema=weights == "ema")
+            self._model = api.load(workdir, step=step, ema=weights == "ema", mesh=self._mesh)
             return self._model
         params = checkpoints.restore_params(
             workdir,

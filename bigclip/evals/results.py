@@ -1,7 +1,12 @@
-"""The results of a run: `evaluations.jsonl`, and a small file of details for each result.
+"""The results of a run: `evaluations.jsonl`, and beside it the details of each result.
 
-One JSON object a line, appended in one write and forced to disk. A job that is killed in the
-middle of a line leaves half a line at the end, which the next job removes before it appends.
+    evaluations.jsonl               one JSON object a line: step, suite, metrics, chance, ...
+    evaluations/SUITE-STEP.json     what the report shows beside the metrics
+    evaluations/SUITE-STEP.npz      the arrays of suites that learn something: a probe's weights
+    tensorboard/evaluations/        the metrics once more, at the training steps
+
+A line is appended in one write and forced to disk. A job that is killed in the middle of a line
+leaves half a line at the end, which the next job removes before it appends.
 """
 
 import contextlib
@@ -9,9 +14,12 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from tensorboardX import SummaryWriter
 
 from bigclip.config import ConfigError
 from bigclip.evals.evaluation import Evaluation
@@ -46,6 +54,7 @@ class Results:
         self._workdir = workdir
         self._path = workdir / LINES
         self._done: set[tuple] = set()
+        self._tensorboard: SummaryWriter | None = None
         self._cut_half_line()
         for line in read_lines(self._path):
             self._done.add(_key(line))
@@ -68,31 +77,45 @@ class Results:
     ) -> dict[str, Any]:
         """Append a result and return its line. The details are written first, so that a line never
         stands without them."""
-        line = {
-            "step": step,
-            "suite": suite,
-            "kind": kind,
-            "metrics": {name: round(value, 6) for name, value in evaluation.metrics.items()},
-            "chance": {name: round(value, 6) for name, value in evaluation.chance.items()},
-            "examples": evaluation.counts["images"],
-            "counts": evaluation.counts,
-            "definition": definition,
-            "seconds": round(seconds, 3),
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "run_id": run_id,
-        }
+        line = result_line(
+            evaluation,
+            run_id=run_id,
+            step=step,
+            suite=suite,
+            kind=kind,
+            definition=definition,
+            seconds=seconds,
+        )
         details = self._workdir / DETAILS / f"{suite}-{step}.json"
         details.parent.mkdir(exist_ok=True)
         half = details.with_suffix(".part")
+        if evaluation.arrays:
+            with open(half, "wb") as file:
+                np.savez(file, **evaluation.arrays)
+            half.replace(details.with_suffix(".npz"))
         head = {"suite": suite, "kind": kind, "step": step, "definition": definition}
         half.write_text(_dump(head | evaluation.details), encoding="utf-8")
         half.replace(details)
+        self._draw(step, suite, evaluation.metrics)
         with open(self._path, "ab") as file:
             file.write((_dump(line) + "\n").encode())
             file.flush()
             os.fsync(file.fileno())
         self._done.add(_key(line))
         return line
+
+    def close(self) -> None:
+        """Flush what is shown in TensorBoard."""
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+            self._tensorboard = None
+
+    def _draw(self, step: int, suite: str, metrics: Mapping[str, float]) -> None:
+        if self._tensorboard is None:
+            self._tensorboard = SummaryWriter(str(self._workdir / "tensorboard" / DETAILS))
+        for name, value in metrics.items():
+            self._tensorboard.add_scalar(f"{suite}/{name}", value, step)
+        self._tensorboard.flush()
 
     def _cut_half_line(self) -> None:
         if not self._path.exists():
@@ -102,6 +125,32 @@ class Results:
             end = data.rfind(b"\n") + 1
             if end < len(data):
                 file.truncate(end)
+
+
+def result_line(
+    evaluation: Evaluation,
+    *,
+    run_id: str | None,
+    step: int,
+    suite: str,
+    kind: str,
+    definition: str,
+    seconds: float,
+) -> dict[str, Any]:
+    """Return a result as a line of `evaluations.jsonl`, plain data."""
+    return {
+        "step": step,
+        "suite": suite,
+        "kind": kind,
+        "metrics": {name: round(value, 6) for name, value in evaluation.metrics.items()},
+        "chance": {name: round(value, 6) for name, value in evaluation.chance.items()},
+        "examples": evaluation.counts["images"],
+        "counts": evaluation.counts,
+        "definition": definition,
+        "seconds": round(seconds, 3),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "run_id": run_id,
+    }
 
 
 @contextlib.contextmanager

@@ -140,7 +140,7 @@ def test_a_checkpoint_that_is_deleted_while_it_is_read_is_passed_over(run):
 
 
 def test_a_checkpoint_that_cannot_be_read_is_given_up_and_named(run, monkeypatch):
-    monkeypatch.setattr("bigclip.evals.follow.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("bigclip.evals.watch.time.sleep", lambda seconds: None)
     run.steps = [10, 20]
     run.broken = {20}
     run.status("complete", 20)
@@ -170,7 +170,7 @@ def test_gives_up_when_nothing_comes(run):
 
 def test_suites_of_one_source_share_pictures_and_embeddings(run):
     first, second = suites.open_suites(run.evals)
-    assert first._pictures is second._pictures
+    assert first._pictures[0] is second._pictures[0]
 
 
 def test_definitions_follow_options_data_and_preprocessing(run, tmp_path):
