@@ -96,6 +96,8 @@ def _listen(host: str, port: int) -> socket.socket:
     Raises:
         ConfigError: if that cannot be; says what to do.
     """
+    if not 0 <= port <= 65535:  # the resolver would take it modulo 65536
+        raise ConfigError(f"--port: {port} is no port; they go from 0, any free one, to 65535.")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

@@ -95,9 +95,8 @@ async def read_body(request: web.Request, *, most_bytes: int, seconds: float) ->
     Raises:
         HTTPException: 413, 415 for an encoded body, or 408.
     """
-    close = {"Connection": "close"}
     if request.headers.get("Content-Encoding", "identity") != "identity":
-        raise problem(web.HTTPUnsupportedMediaType, "send the body as it is.", **close)
+        raise _last(problem(web.HTTPUnsupportedMediaType, "send the body as it is."))
     too_large = f"this is too large: at most {most_bytes / 2**20:.0f} MiB."
     if (request.content_length or 0) > most_bytes:
         raise _too_large(request.content_length, most_bytes, too_large)
@@ -109,9 +108,8 @@ async def read_body(request: web.Request, *, most_bytes: int, seconds: float) ->
                 if len(body) > most_bytes:
                     raise _too_large(len(body), most_bytes, too_large)
     except TimeoutError:
-        raise problem(
-            web.HTTPRequestTimeout, f"the picture did not arrive within {seconds:g} s.", **close
-        ) from None
+        reason = f"the picture did not arrive within {seconds:g} s."
+        raise _last(problem(web.HTTPRequestTimeout, reason)) from None
     return bytes(body)
 
 
@@ -119,7 +117,13 @@ def _too_large(size: int, most: int, reason: str) -> web.HTTPException:
     def kind(**options) -> web.HTTPException:
         return web.HTTPRequestEntityTooLarge(max_size=most, actual_size=size, **options)
 
-    return problem(kind, reason, Connection="close")
+    return _last(problem(kind, reason))
+
+
+def _last(error: web.HTTPException) -> web.HTTPException:
+    """End the connection with this answer, since the rest of the body is still to come."""
+    error.force_close()
+    return error
 
 
 @web.middleware

@@ -230,21 +230,24 @@
 
   // Texts.
 
+  // What shows up while one types is provisional: the next text takes its place in the history.
+  const search = (question) => {
+    const same = address(question) === location.pathname + location.search;
+    go(question, { replace: same || (asked && asked.typed) });
+  };
+
   let typing = null;
   $("q").addEventListener("input", () => {
     clearTimeout(typing);
     typing = setTimeout(() => {
-      // One entry of the history for a text, however it was typed.
       const text = $("q").value.trim();
-      const goesOn = asked && asked.kind === "text" && asked.text !== "" && text !== "";
-      if (!asked || asked.kind !== "text" || asked.text !== text) go({ kind: "text", text }, { replace: goesOn });
+      if (!asked || asked.kind !== "text" || asked.text !== text) search({ kind: "text", text, typed: true });
     }, TYPING_MS);
   });
   $("search").addEventListener("submit", (event) => {
     event.preventDefault();
     clearTimeout(typing);
-    const question = { kind: "text", text: $("q").value.trim() };
-    go(question, { replace: address(question) === location.pathname + location.search });
+    search({ kind: "text", text: $("q").value.trim() });
   });
 
   // Labels.

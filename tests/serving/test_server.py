@@ -1,0 +1,395 @@
+"""The server over real sockets: its answers, and what it refuses."""
+
+import base64
+import io
+import json
+import threading
+import time
+import zlib
+
+import numpy as np
+import PIL.Image
+import pytest
+import stand_ins
+from stand_ins import COLOURS, Running
+
+from bigclip.serving.server import MAX_COUNT
+
+UPLOAD_BYTES = 200_000
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    stand_ins.fill_folder(folder)
+    (folder / "<img src=x onerror=alert(1)>.png").write_bytes(stand_ins.picture((250, 250, 250)))
+    (folder.parent / "secret.png").write_bytes(stand_ins.picture((66, 66, 66)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(folder):
+    search = stand_ins.search_in(folder)
+    with Running(search, upload_bytes=UPLOAD_BYTES) as running:
+        yield running
+
+
+def encoded(picture: bytes) -> str:
+    return base64.b64encode(picture).decode()
+
+
+def test_search_gives_names_scores_and_pages(server):
+    answer = server.ask("/api/search?q=a+blue+thing&count=2").json()
+    assert answer["hits"][0]["name"] == "blue.webp"
+    assert answer["total"] == 7
+    rest = server.ask("/api/search?q=a+blue+thing&start=2&count=96").json()
+    numbers = [hit["picture"] for hit in answer["hits"] + rest["hits"]]
+    assert sorted(numbers) == list(range(7))
+    assert server.ask("/api/search?q=blue&start=7").json()["hits"] == []
+
+
+def test_without_a_text_all_pictures_are_dealt_once(server):
+    dealt = [
+        hit
+        for start in range(0, 9, 3)
+        for hit in server.ask(f"/api/search?q=+&start={start}&count=3").json()["hits"]
+    ]
+    assert sorted(hit["picture"] for hit in dealt) == list(range(7))
+    assert {hit["score"] for hit in dealt} == {None}
+
+
+def test_a_picture_of_ones_own_gets_labels_and_neighbours(server):
+    body = {"image": encoded(stand_ins.picture(COLOURS["pink"], kind="JPEG")), "count": 3}
+    answer = server.ask("/api/look", body).json()
+    assert answer["labels"][0]["label"] == "pink"
+    assert sum(label["share"] for label in answer["labels"]) == pytest.approx(1)
+    assert answer["hits"][0]["name"].startswith("pink")
+    assert (len(answer["hits"]), answer["total"], answer["subject"]) == (3, 7, None)
+    own = {**body, "labels": [" red ", "", "blue", "red"], "templates": ["{} thing", "a {}"]}
+    answer = server.ask("/api/look", own).json()
+    assert {label["label"] for label in answer["labels"]} == {"red", "blue"}
+
+
+def test_a_picture_that_was_found_is_not_its_own_neighbour(server):
+    found = server.ask("/api/search?q=green&count=1").json()["hits"][0]
+    answer = server.ask("/api/look", {"picture": found["picture"]}).json()
+    assert answer["subject"]["name"] == found["name"]
+    assert answer["labels"][0]["label"] == "green"
+    assert found["picture"] not in [hit["picture"] for hit in answer["hits"]]
+    assert (len(answer["hits"]), answer["total"]) == (6, 6)
+
+
+def test_thumbnails_are_small_copies_made_of_pixels(tmp_path):
+    photo = PIL.Image.effect_noise((3000, 2000), 40).convert("RGB")
+    exif = photo.getexif()
+    exif[0x0112], exif[0x010E] = 6, "where I live"  # turned, and a description
+    photo.save(tmp_path / "photo.jpg", quality=80, exif=exif)
+    icon = PIL.Image.new("RGBA", (40, 30), (255, 0, 0, 0))
+    icon.putpixel((5, 5), (10, 200, 30, 255))
+    icon.save(tmp_path / "icon.png")
+    with Running(stand_ins.search_in(tmp_path)) as server:
+        small, large = (server.ask(f"/{kind}/1") for kind in ("thumbnails", "pictures"))
+        for answer, size in ((small, (213, 320)), (large, (853, 1280))):
+            assert answer.headers["Content-Type"] == "image/webp"
+            assert PIL.Image.open(io.BytesIO(answer.body)).size == size
+            assert b"where I live" not in answer.body
+        # Icons keep every pixel, on white.
+        found = PIL.Image.open(io.BytesIO(server.ask("/thumbnails/0").body)).convert("RGB")
+        assert (found.getpixel((5, 5)), found.getpixel((0, 0))) == ((10, 200, 30), (255,) * 3)
+        # The browser keeps it, and asks.
+        again = server.ask("/thumbnails/1", If_None_Match=small.headers["ETag"])
+        assert (again.status, again.body) == (304, b"")
+        assert server.ask("/thumbnails/1", If_None_Match='"other"').status == 200
+        (tmp_path / "icon.png").unlink()
+        assert server.ask("/pictures/0").status == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/pictures/../secret.png",
+        "/pictures/%2e%2e/secret.png",
+        "/pictures/%2e%2e%2fsecret.png",
+        "/pictures/..%5csecret.png",
+        "/pictures/%252e%252e%252fsecret.png",
+        "/pictures//etc/passwd",
+        "/pictures/%2fetc%2fpasswd",
+        "//etc/passwd",
+        "/../../../../../etc/passwd",
+        "/page.html/../guards.py",
+        "/guards.py",
+        "/pictures/red.png",
+        "/pictures/deep/er/blue.webp",
+        "/pictures/-1",
+        "/pictures/+1",
+        "/pictures/1.0",
+        "/pictures/0x1",
+        "/pictures/7",
+        "/pictures/999999999",
+        "/pictures/99999999999999999999999999999999",
+        "/pictures/" + "9" * 4000,
+        "/pictures/%D9%A1",  # Arabic digit one
+        "/pictures/%EF%BC%91",  # fullwidth digit one
+        "/pictures/%C2%B2",  # superscript two
+        "/pictures/1%00",
+        "/pictures/1%0a",
+        "/pictures/%c0%ae%c0%ae/secret.png",
+        "/pictures/",
+        "/pictures/1/",
+        "/other/1",
+    ],
+)
+def test_nothing_but_numbered_pictures_is_served(server, path):
+    answer = server.ask(path)
+    assert answer.status == 404, path
+    assert b"root:" not in answer.body
+    assert answer.headers["Content-Type"].startswith(("application/json", "text/plain"))
+
+
+@pytest.mark.parametrize("path", ["/pictures/file:///etc/passwd", "http://evil.example/pictures/0"])
+def test_addresses_in_the_place_of_paths(server, path):
+    line = f"GET {path} HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
+    received = server.raw(line.encode())
+    assert int(received.split()[1]) in (400, 404, 421)
+    assert b"image/webp" not in received
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:{port}", 200),
+        ("localhost:{port}", 200),
+        ("localhost", 200),
+        ("LOCALHOST.:9", 200),  # forwarded from another port
+        ("[::1]:{port}", 200),
+        ("evil.example", 421),
+        ("evil.example:{port}", 421),
+        ("localhost.evil.example", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("evil.example#localhost", 421),
+        ("localhost@evil.example", 421),
+        ("[::1", 421),
+        ("", 421),
+    ],
+)
+def test_other_hosts_are_refused(server, host, status):
+    for path in ("/", "/api/about", "/thumbnails/0", "/nowhere"):
+        answer = server.ask(path, Host=host.format(port=server.port))
+        assert answer.status == (404 if path == "/nowhere" and status == 200 else status)
+
+
+def test_two_hosts_are_none(server):
+    received = server.raw(
+        b"GET /api/about HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n"
+        b"Connection: close\r\n\r\n"
+    )
+    assert int(received.split()[1]) in (400, 421)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Origin": "http://127.0.0.1:{port}"}, 200),
+        ({"Origin": "http://127.0.0.1:{port}", "Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Origin": "http://127.0.0.1:1"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": ""}, 403),
+        ({"Origin": "http://127.0.0.1:{port}.evil.example"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+    ],
+)
+def test_posts_of_other_sites_are_refused(server, headers, status):
+    headers = {name: value.format(port=server.port) for name, value in headers.items()}
+    assert server.ask("/api/look", {"picture": 0}, **headers).status == status
+
+
+def test_every_answer_is_guarded(server):
+    paths = ("/", "/page.js", "/page.css", "/api/about", "/api/search?q=x", "/thumbnails/0", "/no")
+    for path in paths:
+        headers = server.ask(path).headers
+        policy = headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert "Access-Control-Allow-Origin" not in headers
+    # The page itself loads nothing from elsewhere and has no script of its own within.
+    for name in ("/", "/page.js", "/page.css"):
+        assert b"//cdn" not in (body := server.ask(name).body)
+        assert b"https:" not in body
+        assert b"http:" not in body
+    # A name from the disk travels as data.
+    found = server.ask("/api/search?q=&count=7").json()["hits"]
+    assert "<img src=x onerror=alert(1)>.png" in [hit["name"] for hit in found]
+    assert b"onerror" not in server.ask("/").body
+    for method in ("PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"):
+        assert server.ask("/api/look", method=method).status == 405
+
+
+def head(server, extra: str) -> bytes:
+    return f"POST /api/look HTTP/1.1\r\nHost: localhost:{server.port}\r\n{extra}\r\n\r\n".encode()
+
+
+def test_a_large_body_is_refused_by_its_header(server):
+    began = time.monotonic()
+    received = server.raw(head(server, "Content-Length: 99999999999"))
+    assert received.startswith(b"HTTP/1.1 413 ")
+    assert b"too large" in received
+    assert time.monotonic() - began < 20  # nothing waits for a body that never comes
+
+
+def test_a_large_body_in_pieces_is_refused_on_the_way(server):
+    piece = b"40000\r\n" + b"x" * 0x40000 + b"\r\n"
+    received = server.raw(head(server, "Transfer-Encoding: chunked"), *[piece] * 16, b"0\r\n\r\n")
+    assert received.startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_body_in_pieces_is_fine(server):
+    body = json.dumps({"picture": 0, "count": 1}).encode()
+    pieces = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+    received = server.raw(head(server, "Transfer-Encoding: chunked\r\nConnection: close") + pieces)
+    assert received.startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        "Content-Length: 10\r\nContent-Length: 20",
+        "Content-Length: 10\r\nTransfer-Encoding: chunked",
+        "Content-Length: -1",
+        "Content-Length: +10",
+        "Content-Length: 1e3",
+    ],
+)
+def test_lengths_that_contradict_themselves(server, lie):
+    received = server.raw(head(server, lie) + b'{"picture":0}')
+    assert received.startswith(b"HTTP/1.1 400 ") or received.startswith(b"HTTP/1.0 400 ")
+
+
+@pytest.mark.parametrize("trickle", [[], [b" "] * 30])
+def test_a_body_that_trickles_or_never_ends_is_given_up(folder, trickle):
+    """However steadily it comes: the deadline is of the whole."""
+    with Running(stand_ins.search_in(folder), body_seconds=0.3) as server:
+        begin = head(server, "Content-Length: 5000") + b'{"picture"'
+        received = server.raw(begin, *trickle, wait_seconds=0.03)
+        assert received.startswith(b"HTTP/1.1 408 ")
+        assert b"within 0.3 s" in received
+        assert server.ask("/api/about").status == 200
+
+
+def test_a_small_body_that_unfolds_is_not_unfolded(server):
+    body = zlib.compress(b" " * 5_000_000)
+    answer = server.ask("/api/look", body, Content_Encoding="deflate")
+    assert answer.status == 415
+
+
+def test_pictures_that_are_none_or_too_large(server):
+    small = stand_ins.picture((0, 0, 0))
+    bomb = small[:16] + (40_000).to_bytes(4, "big") * 2 + small[24:]
+    rng = np.random.default_rng(0)
+    noise = io.BytesIO()
+    PIL.Image.fromarray(rng.integers(0, 256, (300, 300, 3), np.uint8)).save(noise, "PNG")
+    for image, status, reason in (
+        (bomb, 422, "40000 x 40000 pixels"),
+        (small[:50], 422, "cannot be"),
+        (b"", 422, "has no bytes"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 422, "is no picture"),
+        (noise.getvalue(), 400, "too large"),
+    ):
+        answer = server.ask("/api/look", {"image": encoded(image)})
+        assert answer.status == status
+        assert reason in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "must be JSON"),
+        (b"\xff\xfe", "must be JSON"),
+        (b"[" * 100_000, "must be JSON"),
+        (b"[1]", "JSON object"),
+        ({}, "in base64"),
+        ({"image": 5}, "in base64"),
+        ({"image": "no base64!"}, "in base64"),
+        ({"picture": -1}, "no picture -1"),
+        ({"picture": 7}, "no picture 7"),
+        ({"picture": 10**30}, "no picture"),
+        ({"picture": True}, "no picture True"),
+        ({"picture": "0"}, "no picture '0'"),
+        ({"picture": 0.0}, "no picture 0.0"),
+        ({"picture": 0, "labels": []}, "no label"),
+        ({"picture": 0, "labels": "red"}, "list of labels"),
+        ({"picture": 0, "labels": [1]}, "must be text"),
+        ({"picture": 0, "labels": ["x" * 301]}, "301 characters"),
+        ({"picture": 0, "labels": [str(i) for i in range(1001)]}, "1,001 labels"),
+        ({"picture": 0, "templates": ["no place"]}, "exactly one {}"),
+        ({"picture": 0, "templates": ["{} {}"]}, "exactly one {}"),
+        ({"picture": 0, "count": 97}, "count must be"),
+        ({"picture": 0, "count": None}, "count must be"),
+        ({"picture": 0, "start": "٣"}, "start must be"),
+    ],
+)
+def test_questions_that_make_no_sense(server, body, reason):
+    answer = server.ask("/api/look", body)
+    assert answer.status == 400
+    assert reason in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        (f"count={MAX_COUNT}", 200),
+        (f"count={MAX_COUNT + 1}", 400),
+        ("count=0", 400),
+        ("start=-1", 400),
+        ("start=" + "9" * 5000, 400),
+        ("q=" + "x" * 301, 400),
+        ("q=%ff%fe", 200),  # no UTF-8
+        ("q=%00%1b", 200),
+        ("q=%ed%a0%80", 200),  # half a character
+        ("q=%F0%9F%A6%8A", 200),
+    ],
+)
+def test_queries_at_their_limits(server, query, status):
+    assert server.ask(f"/api/search?{query}").status == status
+
+
+def test_half_characters_in_json_reach_no_tokenizer(server):
+    body = b'{"picture": 0, "labels": ["\\ud83e", "red"]}'
+    labels = [label["label"] for label in server.ask("/api/look", body).json()["labels"]]
+    assert sorted(labels) == ["?", "red"]
+
+
+def test_many_browsers_at_once(server):
+    """`ColourModel` fails when two threads are in it."""
+    wrong = []
+
+    def browse(number):
+        for turn in range(8):
+            colour = list(COLOURS)[(number + turn) % 6]
+            hit = server.ask(f"/api/search?q={colour}+{number}+{turn}&count=1").json()["hits"][0]
+            picture = encoded(stand_ins.picture(COLOURS[colour], noise=8 * number + turn))
+            label = server.ask("/api/look", {"image": picture}).json()["labels"][0]["label"]
+            thumbnail = server.ask(f"/thumbnails/{hit['picture']}")
+            if colour not in hit["name"] or label != colour or thumbnail.status != 200:
+                wrong.append((colour, hit, label))
+
+    threads = [threading.Thread(target=browse, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_what_fails_inside_is_no_secret_and_no_end(folder, monkeypatch):
+    search = stand_ins.search_in(folder)
+    with Running(search) as server:
+        monkeypatch.setattr(search, "by_text", lambda *args: 1 / 0)
+        answer = server.ask("/api/search?q=red")
+        assert answer.status == 500
+        assert b"ZeroDivision" not in answer.body
+        assert server.ask("/api/search").status == 200
