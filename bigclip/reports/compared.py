@@ -7,8 +7,9 @@ definitions differ the page says so, and in which settings the runs differ.
 from collections.abc import Sequence
 
 from bigclip.reports import numbers, tables
+from bigclip.reports.columns import Column
 from bigclip.reports.curves import suite_title
-from bigclip.reports.kinds import Column, compared_columns
+from bigclip.reports.kinds import compared_columns
 from bigclip.reports.markup import Child, Safe, element
 from bigclip.reports.overlay import Entry, Scale, sample, suite_chart
 from bigclip.reports.run import SuiteHistory

@@ -56,7 +56,7 @@ def render(runs: Sequence[Run]) -> str:
 def distinct_names(paths: Sequence[Path]) -> list[str]:
     """Name folders by as much of the end of their paths as tells all of them apart."""
     for length in range(1, max(len(path.parts) for path in paths)):
-        names = ["/".join(path.parts[-length:]) for path in paths]
+        names = [str(Path(*path.parts[-length:])) for path in paths]
         if len(set(names)) == len(names):
             return names
     return [str(path) for path in paths]

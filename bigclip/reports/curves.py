@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from bigclip.reports import numbers
 from bigclip.reports.charts import TONES, Line, line_chart, line_of
+from bigclip.reports.columns import Chart, Column, expand
 from bigclip.reports.frame import Level
-from bigclip.reports.kinds import Chart, Column, expand, kind_of
+from bigclip.reports.kinds import kind_of
 from bigclip.reports.markup import Safe
 from bigclip.reports.run import Run, SuiteHistory
 

@@ -3,8 +3,9 @@
 import re
 
 from bigclip.reports import numbers, tables
+from bigclip.reports.columns import expand
 from bigclip.reports.curves import suite_title
-from bigclip.reports.kinds import expand, kind_of
+from bigclip.reports.kinds import kind_of
 from bigclip.reports.markup import Child, Safe, element, join
 from bigclip.reports.run import Run, SuiteHistory
 

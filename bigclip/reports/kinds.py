@@ -1,66 +1,11 @@
 """What the page shows of each kind of suite, as data: columns, main numbers, and curves.
 
-A metric's name may hold one star, "shots=*/top1": it stands for every metric of the results that
-fits, in natural order, and {} in the label for what the star matched. A kind that is not in the
-table is shown, too: all its metrics, as plain numbers.
+A kind that is not in the table is shown, too: all its metrics, as plain numbers.
 """
 
-import re
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping
 
-
-class Column(NamedTuple):
-    """A metric and how it is shown.
-
-    Attributes:
-        metric: its name in the results; one star for several.
-        label: the heading.
-        form: "percent" of a share, "rank" of a position, or "number".
-        group: a heading over neighbouring columns.
-        better: "higher", "lower", or "" where neither is.
-    """
-
-    metric: str
-    label: str
-    form: str = "percent"
-    group: str = ""
-    better: str = "higher"
-
-
-class Chart(NamedTuple):
-    """Metrics of one scale, drawn over the training steps.
-
-    Attributes:
-        unit: of the values, beside the title.
-        columns: the lines, at most eight.
-    """
-
-    unit: str
-    columns: tuple[Column, ...]
-
-
-class Kind(NamedTuple):
-    """What is shown of a kind of suite.
-
-    Attributes:
-        title: what the suite is, in words.
-        columns: of the tables.
-        main: of the tile at the top; the first that is there is set large.
-        charts: over the training steps.
-        compared: where runs are compared; the main ones by default.
-        note: what to know to read the numbers.
-        pooled: how groups of records make the main numbers, if these are means over groups.
-    """
-
-    title: str
-    columns: tuple[Column, ...]
-    main: tuple[Column, ...] = ()
-    charts: tuple[Chart, ...] = ()
-    compared: tuple[Column, ...] = ()
-    note: str = ""
-    pooled: str = ""
-
+from bigclip.reports.columns import Chart, Column, Kind, expand
 
 _COMPARED = 6  # metrics of an unknown kind
 _FOUND = "image \u2192 text"
@@ -129,6 +74,9 @@ KINDS: Mapping[str, Kind] = {
             Column("template_min", "worst", group="single templates"),
             Column("template_max", "best", group="single templates"),
             Column("template_std", "std. dev.", group="single templates", better="lower"),
+            Column("ood/aupr", "AUPR", group="pictures of no class"),
+            Column("ood/auroc", "AUROC", group="pictures of no class"),
+            Column("ood/fpr95", "FPR95", group="pictures of no class", better="lower"),
         ),
         main=_main("zero-shot"),
         charts=(Chart("accuracy, %", (_LABELLED[0], _LABELLED[1], _LABELLED[3])),),
@@ -155,7 +103,12 @@ KINDS: Mapping[str, Kind] = {
     ),
     "knn": Kind(
         title="nearest neighbours",
-        columns=(_LABELLED[0], Column("k=*/top1", "k = {}"), _LABELLED[2]),
+        columns=(
+            _LABELLED[0],
+            _LABELLED[2],
+            Column("k=*/top1", "k = {}", group="weighted by cosine"),
+            Column("votes/k=*/top1", "k = {}", group="one vote each"),
+        ),
         main=(Column("top1", "nearest neighbours, top-1"),),
         charts=(Chart("top-1, %", (Column("k=*/top1", "k = {}"),)),),
     ),
@@ -169,12 +122,14 @@ KINDS: Mapping[str, Kind] = {
     ),
     "limits": Kind(
         title="limits",
-        columns=(*_LIMITS, Column("mean", "mean")),
+        columns=(*_LIMITS, Column("mean", "mean"), Column("control", "control")),
         main=(Column("mean", "limits, mean of the tasks"),),
         charts=(Chart("accuracy, %", _LIMITS),),
         compared=(Column("mean", "mean"), *_LIMITS),
+        elsewhere=r"[^/]+/(text|image|group)_score",
         note="Limits are measured on drawn scenes whose wrong texts hold the same words or nearly "
-        "so: whoever looks at the texts alone, or at the picture alone, stands at chance.",
+        "so: whoever looks at the texts alone, or at the picture alone, stands at chance. The "
+        "control is a task that every trained model should pass; the mean leaves it out.",
     ),
     "health": Kind(
         title="health of the embeddings",
@@ -187,6 +142,16 @@ KINDS: Mapping[str, Kind] = {
             Column("effective_rank_text", "text", "number", "effective rank", ""),
             Column("positive_logit_mean", "right pairs", "number", "mean logit", ""),
             Column("negative_logit_mean", "wrong pairs", "number", "mean logit", ""),
+            Column("positive_logit_std", "right pairs", "number", "std. dev. of logits", ""),
+            Column("negative_logit_std", "wrong pairs", "number", "std. dev. of logits", ""),
+            Column("logit_scale", "scale", "number", "of the logits", ""),
+            Column("logit_bias", "bias", "number", "of the logits", ""),
+            Column("positive_cosine_mean", "right pairs", "number", "mean cosine", ""),
+            Column("negative_cosine_mean", "wrong pairs", "number", "mean cosine", ""),
+            Column("mean_cosine_image", "images", "number", "mean cosine", ""),
+            Column("mean_cosine_text", "texts", "number", "mean cosine", ""),
+            Column("image_norm_mean", "mean", "number", "norm before the last step", ""),
+            Column("image_norm_std", "std. dev.", "number", "norm before the last step", ""),
         ),
         charts=(
             Chart(
@@ -205,6 +170,13 @@ KINDS: Mapping[str, Kind] = {
                 ),
             ),
             Chart("modality gap", (Column("modality_gap", "", "number"),)),
+            Chart(
+                "mean logits",
+                (
+                    Column("positive_logit_mean", "right pairs", "number"),
+                    Column("negative_logit_mean", "wrong pairs", "number"),
+                ),
+            ),
         ),
         compared=(
             Column("alignment", "alignment", "number", better="lower"),
@@ -229,6 +201,7 @@ KINDS: Mapping[str, Kind] = {
             Column("relative", "relative to clean"),
         ),
         charts=(Chart("accuracy, %", (Column("clean", "clean"), Column("mean", "corrupted"))),),
+        elsewhere=r"[^=/]+/\d+",
     ),
 }
 
@@ -245,23 +218,6 @@ def kind_of(name: str, metrics: Mapping[str, float]) -> Kind:
     columns = tuple(Column(metric, _in_words(metric), "number", better="") for metric in metrics)
     charts = (Chart(columns[0].label, (columns[0]._replace(label=""),)),) if columns else ()
     return Kind(name.replace("_", " "), columns, charts=charts)
-
-
-def expand(columns: Iterable[Column], metrics: Mapping[str, float]) -> list[Column]:
-    """Return those columns that the metrics have, each star replaced by what it stands for."""
-    found = []
-    for column in columns:
-        head, star, tail = column.metric.partition("*")
-        if not star:
-            found += [column] if column.metric in metrics else []
-            continue
-        fitting = re.compile(re.escape(head) + r"([^/]+)" + re.escape(tail))
-        matches = [match for name in metrics if (match := fitting.fullmatch(name))]
-        for match in sorted(matches, key=lambda match: natural(match[1])):
-            label = column.label.replace("{}", match[1])
-            label = label.replace("1 shots", "1 shot") if match[1] == "1" else label
-            found.append(column._replace(metric=match[0], label=label))
-    return found
 
 
 def compared_columns(name: str, metrics: Mapping[str, float]) -> list[Column]:
@@ -283,12 +239,6 @@ def columns_of(name: str, metrics: Mapping[str, float]) -> list[Column]:
         for metric in metrics
         if metric not in named and "/" not in metric
     ]
-
-
-def natural(text: str) -> tuple:
-    """Return a key that sorts "k=5" before "k=20"."""
-    parts = re.split(r"(\d+)", text)
-    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part)
 
 
 def _in_words(metric: str) -> str:

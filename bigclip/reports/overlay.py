@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from bigclip.reports import numbers
 from bigclip.reports.charts import Line, draw_mark, draw_path, line_chart, line_of
+from bigclip.reports.columns import Column
 from bigclip.reports.curves import chance_levels, format_of
 from bigclip.reports.frame import STEPS, Axis
-from bigclip.reports.kinds import Column
 from bigclip.reports.markup import Safe, element
 from bigclip.reports.run import Run, SuiteHistory
 

@@ -49,6 +49,11 @@ class PictureBook:
         """Return record `index` as a data URI of at most side x side pixels, None if it is lost."""
         return _uri_or_none(self._record(index, key), side)
 
+    def name(self, index: int, key: str) -> str | None:
+        """Return what record `index` shows, in words; None if it is lost."""
+        record = self._record(index, key)
+        return describe(record.captions, record.metadata) if record else None
+
     def _record(self, index: int, key: str) -> Any:
         if self._source is None or not 0 <= index < len(self._source):
             return None

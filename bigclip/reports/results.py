@@ -1,12 +1,14 @@
 """The numbers of a suite: over the training steps, over the groups of one result."""
 
+import re
 from collections.abc import Sequence
 
 from bigclip.reports import numbers, tables
+from bigclip.reports.columns import Column, expand, natural
 from bigclip.reports.curves import suite_title
 from bigclip.reports.details import sections_of
 from bigclip.reports.headline import suite_anchor
-from bigclip.reports.kinds import KINDS, Column, columns_of, expand, kind_of, natural
+from bigclip.reports.kinds import KINDS, columns_of, kind_of
 from bigclip.reports.markup import Safe, element
 from bigclip.reports.run import Run, SuiteHistory
 
@@ -29,7 +31,7 @@ def results(run: Run) -> Safe | None:
     parts = []
     for suite in run.suites:
         kind = kind_of(suite.kind, suite.last["metrics"])
-        shown = [over_steps(suite), over_groups(suite), sections_of(suite)]
+        shown = [over_steps(suite), over_groups(suite), sections_of(suite), further(suite)]
         about = ", ".join(part for part in (kind.title, evaluated_on(suite)) if part)
         head = [element("h3", suite_title(suite)), element("p", about, class_="muted about")]
         parts.append(element("section", head, shown, id=suite_anchor(suite), class_="suite"))
@@ -71,6 +73,32 @@ def over_groups(suite: SuiteHistory) -> list[Safe]:
     grouped = [name for name in suite.last["metrics"] if _group_of(name)]
     names = [name.split("=", 1)[0] for name in grouped if name not in shown]
     return [_over_group(suite, name) for name in dict.fromkeys(names)]
+
+
+def further(suite: SuiteHistory) -> Safe | None:
+    """The metrics of the last step that no other table shows, folded away."""
+    metrics, chance = suite.last["metrics"], suite.last["chance"]
+    elsewhere = re.compile(kind_of(suite.kind, metrics).elsewhere)
+    shown = {column.metric for column in columns_of(suite.kind, metrics)}
+    left = [
+        name
+        for name in metrics
+        if name not in shown and not _group_of(name) and not elsewhere.fullmatch(name)
+    ]
+    if not left:
+        return None
+    rows = [
+        tables.row(
+            name, tables.shown(metrics[name], "number"), tables.shown(chance.get(name), "number")
+        )
+        for name in left
+    ]
+    caption = f"{suite.name} at step {suite.last['step']:,}"
+    shown_table = tables.table(
+        caption, tables.head_row("metric", "value", "chance"), rows, "narrow"
+    )
+    summary = element("summary", f"{len(left):,} further metrics")
+    return element("details", summary, shown_table)
 
 
 def evaluated_on(suite: SuiteHistory) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from bigclip.reports import numbers
-from bigclip.reports.kinds import Column
+from bigclip.reports.columns import Column
 from bigclip.reports.markup import Child, Safe, element
 
 

@@ -25,7 +25,7 @@ SECTIONS: tuple[tuple[str, Callable[[SuiteHistory], Safe | None]], ...] = (
 )
 
 # What reading a value of another shape or type than expected raises.
-FOREIGN = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+FOREIGN = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def sections_of(suite: SuiteHistory) -> list[Safe]:

@@ -67,8 +67,10 @@ def draw_map(suite: SuiteHistory, book: PictureBook) -> Safe | None:
 
 
 def _spot(entry: dict[str, Any], place: tuple[float, float], tone: str, book: PictureBook) -> Safe:
-    label = _label(entry) or str(entry.get("key") or "picture")
-    uri = book.uri(int(entry["record"]), str(entry.get("key")), _PICTURE_PIXELS)
+    number, key = int(entry["record"]), str(entry.get("key"))
+    label, name = _label(entry), book.name(number, key) or key
+    label = name if label in name else f"{name}, {label}"
+    uri = book.uri(number, key, _PICTURE_PIXELS)
     half = _SPOT / 2
     if uri is None:
         drawn = element("circle", class_=f"plain {tone}".strip(), r=half / 3)

@@ -16,6 +16,7 @@ _HEADINGS = {
     "average_precision": "AP",
     "roc_auc": "ROC AUC",
 }
+_FACTS = ("label", "name", "images")
 _TAKEN_FOR = 3
 
 
@@ -25,10 +26,13 @@ def every_class(suite: SuiteHistory) -> Safe | None:
     if not per_class:
         return None
     entries = list(per_class.values())
-    measures = [key for key in entries[0] if key not in ("name", "images", "label")]
-    measures = [key for key in measures if isinstance(entries[0][key], int | float)]
+    keys = dict.fromkeys(key for entry in entries for key in entry if key not in _FACTS)
+    measures = [key for key in keys if all(_is_measure(entry.get(key)) for entry in entries)]
     first = measures[0]
-    ordered = sorted(entries, key=lambda entry: (-entry[first], str(entry["name"])))
+    # A class without pictures has no accuracy: it stands at the end.
+    ordered = sorted(
+        entries, key=lambda entry: (entry[first] is None, -(entry[first] or 0), str(entry["name"]))
+    )
     rows = [
         tables.row(
             str(entry["name"]),
@@ -50,6 +54,10 @@ def every_class(suite: SuiteHistory) -> Safe | None:
         always = sum(entry["top1"] == 1 for entry in ordered)
         summary += f": {always:,} always right, {never:,} never right"
     return element("details", element("summary", summary), shown)
+
+
+def _is_measure(value: Any) -> bool:
+    return value is None or isinstance(value, int | float)
 
 
 def confusions(suite: SuiteHistory) -> Safe | None:

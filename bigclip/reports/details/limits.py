@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from bigclip.reports import numbers, tables
-from bigclip.reports.kinds import KINDS, natural
+from bigclip.reports.columns import natural
+from bigclip.reports.kinds import KINDS
 from bigclip.reports.markup import Safe, element, join
 from bigclip.reports.run import SuiteHistory
 
 _NAMES = {column.metric: column.label for column in KINDS["limits"].columns}
-_OTHER = ("text_accuracy", "image_accuracy", "group_accuracy")
+# Winoground's scores (Thrush et al., 2022): metrics TASK/text_score and so on.
+_SCORES = ("text_score", "image_score", "group_score")
 _INLINE_PICTURE = re.compile(r"data:image/(png|webp|jpeg);base64,[A-Za-z0-9+/=]+")
 _MOST_EXAMPLES = 40
 _MOST_BYTES = 400_000  # of all pictures of the examples together
@@ -21,21 +23,23 @@ def tasks(suite: SuiteHistory) -> Safe | None:
     found: Mapping[str, Any] = suite.details.get("tasks") or {}
     if not found:
         return None
-    others = [key for key in _OTHER if any(key in task for task in found.values())]
+    metrics = suite.last["metrics"]
+    scores = [key for key in _SCORES if any(f"{task}/{key}" in metrics for task in found)]
     rows = [
         tables.row(
             _name(name),
-            numbers.percent(task["accuracy"]),
+            _with_error(task),
             _percent(task.get("chance")),
             tables.bar(task["accuracy"], task.get("chance")),
-            *(_percent(task.get(key)) for key in others),
+            *(_percent(metrics.get(f"{name}/{key}")) for key in scores),
             numbers.count(task["items"]) if "items" in task else "",
         )
         for name, task in found.items()
     ]
-    heads = [key.removesuffix("_accuracy") for key in others]
+    heads = [key.replace("_", " ") for key in scores]
     shown = tables.table(
-        f"{suite.name} at step {suite.last['step']:,}, in percent; the mark is chance",
+        f"{suite.name} at step {suite.last['step']:,}, in percent, with standard errors; the mark "
+        "is chance",
         tables.head_row("task", "accuracy", "chance", "", *heads, "items"),
         rows,
         "limits",
@@ -131,6 +135,12 @@ def _conditions(name: str, task: Mapping[str, Any]) -> Safe | None:
     span = f"{numbers.percent(min(values))} to {numbers.percent(max(values))}{numbers.THIN}%"
     summary = f"{_name(name).capitalize()} by condition: {span}"
     return element("details", element("summary", summary), shown, class_="inner")
+
+
+def _with_error(task: Mapping[str, Any]) -> str:
+    error = task.get("standard_error")
+    said = numbers.percent(task["accuracy"])
+    return said if error is None else f"{said} \u00b1 {numbers.percent(error)}"
 
 
 def _name(task: str) -> str:

@@ -7,15 +7,19 @@ from bigclip.reports.frame import Axis
 from bigclip.reports.markup import Safe, element
 from bigclip.reports.run import SuiteHistory
 
+_AXES = {"strength": "strength", "learning_rate": "rate"}  # name in the details -> of the axis
+
 
 def sweep(suite: SuiteHistory) -> Safe | None:
-    """Validation accuracy of each layer over the strengths that were tried."""
+    """Validation accuracy of each layer over the strengths, or learning rates, that were tried."""
     layers: dict[str, list[tuple[float, float]]] = {}
-    for entry in suite.details.get("sweep") or []:
-        point = (float(entry["strength"]), float(entry["val"]))
-        layers.setdefault(str(entry.get("layer") or ""), []).append(point)
-    if not layers:
+    entries = suite.details.get("sweep") or []
+    if not entries:
         return None
+    tried = "strength" if "strength" in entries[0] else "learning_rate"
+    for entry in entries:
+        point = (float(entry[tried]), float(entry["val"]))
+        layers.setdefault(str(entry.get("layer") or ""), []).append(point)
     lines, best = [], []
     for number, (layer, points) in enumerate(layers.items()):
         if number < len(TONES):
@@ -28,7 +32,7 @@ def sweep(suite: SuiteHistory) -> Safe | None:
         f"Sweep of {suite.name.replace('_', ' ')}",
         lines,
         unit="on the validation set, %",
-        axis=Axis("strength", is_log=True, format_fn=numbers.short),
+        axis=Axis(_AXES[tried], is_log=True, format_fn=numbers.short),
         marks=True,
         format_fn=as_percent,
         note=f"Best {', '.join(best)}.",
