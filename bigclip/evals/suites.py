@@ -31,6 +31,7 @@ from bigclip.evals.evaluation import Evaluation
 from bigclip.evals.limits.suite import Limits
 from bigclip.evals.records import digest_text, read_records
 from bigclip.evals.retrieval import Retrieval
+from bigclip.evals.robustness import Robustness
 from bigclip.evals.sets import EvalSet
 from bigclip.evals.zero_shot import ZeroShot
 
@@ -45,6 +46,7 @@ class Runner(Protocol):
 SUITES: dict[str, type[Runner]] = {
     "limits": Limits,
     "retrieval": Retrieval,
+    "robustness": Robustness,
     "zero_shot": ZeroShot,
 }
 

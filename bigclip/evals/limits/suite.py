@@ -76,7 +76,7 @@ class Limits:
         seed: int = 0,
         num_examples: int = 2,
     ):
-        if isinstance(tasks, str) or not tasks or len(set(tasks)) < len(tasks):
+        if not isinstance(tasks, list | tuple) or not tasks or len(set(tasks)) < len(tasks):
             raise ConfigError(f"tasks must be a list of different tasks, not {tasks!r}.")
         for task in tasks:
             if task not in TASKS:
@@ -89,8 +89,8 @@ class Limits:
                 "every thing and colour is right equally often."
             )
         bounds = range(1, len(counting.NUMBERS) + 1)
-        wrong = isinstance(counts, str) or not all(_is_integer(n) and n in bounds for n in counts)
-        if wrong or not len(set(counts)) == len(counts) >= 2:
+        is_list = isinstance(counts, list | tuple) and len(set(counts)) == len(counts) >= 2
+        if not is_list or not all(_is_integer(n) and n in bounds for n in counts):
             raise ConfigError(
                 f"counts must be at least two different integers from 1 to {bounds[-1]}, "
                 f"not {counts!r}."
