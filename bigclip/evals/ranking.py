@@ -24,6 +24,7 @@ from jax.sharding import NamedSharding
 from bigclip.evals.tiles import Grid
 
 TIE_TOLERANCE = 2e-6
+_TILES_AHEAD = 64
 
 ScoreFn = Callable[[Any, Any, Any], jax.Array]
 
@@ -83,14 +84,14 @@ def rank_pairs(
     """
     grid = Grid(image_emb, text_emb, pairs, tile=tile, devices=devices or devices_of(params))
     best_fn, count_fn = _best_in_tile(score_fn), _count_in_tile(score_fn)
-    image_best = [grid.full_rows(-jnp.inf) for _ in grid.image_tiles]
-    text_best = [grid.full_columns(-jnp.inf) for _ in grid.text_tiles]
+    image_best = [grid.full_rows(-jnp.inf) for _ in range(len(grid.image_tiles))]
+    text_best = [grid.full_columns(-jnp.inf) for _ in range(len(grid.text_tiles))]
     for i, j in sorted(grid.pairs_in_tile):  # a tile without a pair has no best right score
         rows, columns = best_fn(params, *grid.inputs(i, j))
         image_best[i] = jnp.maximum(image_best[i], rows)
         text_best[j] = jnp.maximum(text_best[j], columns)
-    image_counts = [grid.full_rows(0, width=3) for _ in grid.image_tiles]
-    text_counts = [grid.full_columns(0, width=3) for _ in grid.text_tiles]
+    image_counts = [grid.full_rows(0, width=3) for _ in range(len(grid.image_tiles))]
+    text_counts = [grid.full_columns(0, width=3) for _ in range(len(grid.text_tiles))]
     for i in range(len(grid.image_tiles)):
         for j in range(len(grid.text_tiles)):
             rows, columns = count_fn(
@@ -98,6 +99,7 @@ def rank_pairs(
             )
             image_counts[i] += rows
             text_counts[j] += columns
+            _keep_pace(j, columns)
     return (
         _ranks(image_best, image_counts, grid.pairs[:, 0], grid.num_images, grid.num_texts),
         _ranks(text_best, text_counts, grid.pairs[:, 1], grid.num_texts, grid.num_images),
@@ -141,9 +143,16 @@ def top_candidates(
             start = c * (grid.tile_rows if by_text else grid.tile_columns)
             valid = grid.sizes(i, j)[0 if by_text else 1]
             top = top_fn(params, grid.image_tiles[i], grid.text_tiles[j], start, valid, top)
+            _keep_pace(c, top)
         scores.append(np.asarray(top[0]))
         indices.append(np.asarray(top[1]))
     return np.concatenate(scores)[:num_queries], np.concatenate(indices)[:num_queries]
+
+
+def _keep_pace(number: int, result: Any) -> None:
+    """Wait now and then: tiles that are put on the devices far ahead of their use fill them."""
+    if number % _TILES_AHEAD == _TILES_AHEAD - 1:
+        jax.block_until_ready(result)
 
 
 def devices_of(params: Any) -> list[jax.Device]:

@@ -8,17 +8,20 @@ candidate is among the first k (arXiv 2103.00020, appendix E.1, and every retrie
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from bigclip.config import ConfigError
 from bigclip.evals import examples, ranking, recall
 from bigclip.evals.embedding import Model, embed_texts, take
 from bigclip.evals.evaluation import Evaluation
+from bigclip.evals.paraphrases import chance_overlaps, overlaps, read_paraphrases
 from bigclip.evals.records import metadata_values, unique
 from bigclip.evals.sets import EvalSet
 from bigclip.evals.texts import check_sources, fill, record_texts
 
 KS = (1, 5, 10)
+OVERLAP_RANKS = 10  # of AO@k and JS@k; fewer where the set is smaller
 
 
 class Pool(NamedTuple):
@@ -49,10 +52,16 @@ class Retrieval:
         group_by: a metadata key. Each of its values becomes a pool of its own, ranked within
             itself, with metrics under "style=noto/..."; the plain metrics are then the means over
             the pools. Without it, all records are one pool.
+        paraphrases: a caption source, or a .json or .tsv file of (query, paraphrase): do both
+            find the same pictures of the whole set? "paraphrase/AO@10" and "paraphrase/JS@10" (see
+            `bigclip.evals.paraphrases`).
         tile: largest number of rows and of columns that are scored at once.
         num_examples: ranked examples kept for the report, in each direction.
         num_candidates: candidates kept of each example.
         example_seed: draws the examples.
+
+    Attributes:
+        content: what was read from files, for the hash of a result's definition.
     """
 
     kind = "retrieval"
@@ -65,6 +74,7 @@ class Retrieval:
         template: str = "{}",
         captions_per_image: int | None = None,
         group_by: str | None = None,
+        paraphrases: str | None = None,
         tile: int = 1024,
         num_examples: int = 8,
         num_candidates: int = 8,
@@ -83,6 +93,12 @@ class Retrieval:
         self._texts, pairs = pair_up([per_image[i] for i in with_text])
         pairs[:, 0] = np.asarray(with_text)[pairs[:, 0]]
         self._prompts = [fill(template, text, "template") for text in self._texts]
+        self._rewordings = (
+            read_paraphrases(paraphrases, records.captions, per_image) if paraphrases else []
+        )
+        self._reworded = unique([text for pair in self._rewordings for text in pair])
+        self._template = template
+        self.content = self._rewordings
         groups = metadata_values(records, group_by, "group_by") if group_by else None
         self._pools = make_pools(pairs, groups, group_by)
         self._tile = tile
@@ -125,6 +141,9 @@ class Retrieval:
             names = [pool.name for pool in self._pools]
             metrics = means(metrics, names) | metrics
             chance = means(chance, names) | chance
+        if self._rewordings:
+            more_metrics, more_chance = self._consistency(model, image_emb, scoring)
+            metrics, chance = metrics | more_metrics, chance | more_chance
         details["mistakes"] = examples.worst(details["mistakes"], self._num_examples)
         return Evaluation(
             metrics=metrics,
@@ -135,9 +154,29 @@ class Retrieval:
                 "pairs": sum(len(pool.pairs) for pool in self._pools),
                 "pools": len(self._pools),
                 "images_without_text": self.num_without_text,
+                **({"paraphrases": len(self._rewordings)} if self._rewordings else {}),
             },
             details=details | {"texts": self._texts_of(details), "seed": self._seed},
         )
+
+    def _consistency(self, model: Model, image_emb: Any, scoring: dict[str, Any]):
+        """Rank the pictures of the set for each query and for its paraphrase."""
+        prompts = [fill(self._template, text, "template") for text in self._reworded]
+        _, first = ranking.top_candidates(
+            image_emb,
+            embed_texts(model, prompts),
+            OVERLAP_RANKS,
+            by_text=True,
+            tile=self._tile,
+            **scoring,
+        )
+        row = {text: i for i, text in enumerate(self._reworded)}
+        pairs = np.array([[row[text] for text in pair] for pair in self._rewordings])
+        found = overlaps(first[pairs[:, 0]], first[pairs[:, 1]])
+        chance = chance_overlaps(len(jax.tree.leaves(image_emb)[0]), first.shape[1])
+        names = [f"paraphrase/{measure}@{OVERLAP_RANKS}" for measure in ("AO", "JS")]
+        metrics = {name: float(value.mean()) for name, value in zip(names, found, strict=True)}
+        return metrics, dict(zip(names, chance, strict=True))
 
     def _pool_examples(self, number, pool, pool_emb, ranks, scoring) -> dict[str, list]:
         """Return this pool's share of the examples, with positions in the source and the texts."""

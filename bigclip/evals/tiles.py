@@ -6,6 +6,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+KEPT_BYTES = 1 << 30  # of each side's embeddings, on each device
+
 
 class Grid:
     """Embeddings cut into tiles on the devices, and the pairs of each tile.
@@ -15,7 +17,7 @@ class Grid:
         pairs: [M, 2] int, distinct, sorted.
         tile_rows, tile_columns: size of every tile; powers of two (rows: a multiple of the number
             of devices), so that sets of similar size share one compiled function.
-        image_tiles, text_tiles: the embeddings, zero-padded; images sharded over the devices by
+        image_tiles, text_tiles: the embeddings as `Tiles`; images sharded over the devices by
             rows, texts whole on each.
         pairs_in_tile: (i, j) -> pairs within the tile, for tiles that hold any.
 
@@ -39,8 +41,8 @@ class Grid:
         )
         self.tile_rows = _tile_size(self.num_images, tile, len(devices))
         self.tile_columns = _tile_size(self.num_texts, tile, 1)
-        self.image_tiles = _cut(image_emb, self.num_images, self.tile_rows, self._rows)
-        self.text_tiles = _cut(text_emb, self.num_texts, self.tile_columns, self._whole)
+        self.image_tiles = Tiles(image_emb, self.num_images, self.tile_rows, self._rows)
+        self.text_tiles = Tiles(text_emb, self.num_texts, self.tile_columns, self._whole)
 
         size = np.array([self.tile_rows, self.tile_columns])
         tiles = self.pairs // size
@@ -101,17 +103,47 @@ def _tile_size(n: int, tile: int, multiple: int) -> int:
     return -(-size // multiple) * multiple
 
 
-def _cut(emb: Any, n: int, size: int, sharding: NamedSharding) -> list[Any]:
-    num_tiles = -(-n // size)
+class Tiles:
+    """The tiles of one side, put on the devices when they are asked for.
 
-    def padded(leaf):
-        leaf = np.asarray(leaf)
-        return np.pad(leaf, [(0, num_tiles * size - n)] + [(0, 0)] * (leaf.ndim - 1))
+    The first ones stay there, as many as fit into `KEPT_BYTES` a device; the others come anew each
+    time, since the tiles are walked in circles: what is kept for longest is what comes next.
 
-    emb = jax.tree.map(padded, emb)
-    return [
-        jax.device_put(
-            jax.tree.map(lambda leaf, k=k: leaf[k * size : (k + 1) * size], emb), sharding
-        )
-        for k in range(num_tiles)
-    ]
+    Args:
+        emb: array or tree with leading axis n, on the host.
+        size: rows of a tile; the last is padded with zeros.
+        sharding: of a tile on the devices.
+    """
+
+    def __init__(self, emb: Any, n: int, size: int, sharding: NamedSharding):
+        self._emb = jax.tree.map(np.asarray, emb)
+        self._num, self._size, self._sharding = -(-n // size), size, sharding
+        leaves = jax.tree.leaves(self._emb)
+        tile_bytes = sum(leaf.nbytes // n * size for leaf in leaves)
+        if sharding.spec != PartitionSpec():
+            tile_bytes //= sharding.mesh.size
+        self._num_kept = KEPT_BYTES // max(tile_bytes, 1)
+        self._kept: dict[int, Any] = {}
+        self._last: tuple[int, Any] = (-1, None)
+
+    def __len__(self) -> int:
+        return self._num
+
+    def __getitem__(self, k: int) -> Any:
+        if not 0 <= k < self._num:
+            raise IndexError(f"tile {k} of {self._num}")
+        if k in self._kept:
+            return self._kept[k]
+        if k != self._last[0]:
+            self._last = (k, jax.device_put(jax.tree.map(self._cut(k), self._emb), self._sharding))
+        if k < self._num_kept:
+            self._kept[k] = self._last[1]
+        return self._last[1]
+
+    def _cut(self, k: int):
+        def cut(leaf):
+            part = leaf[k * self._size : (k + 1) * self._size]
+            missing = self._size - len(part)
+            return np.pad(part, [(0, missing)] + [(0, 0)] * (leaf.ndim - 1)) if missing else part
+
+        return cut

@@ -1,5 +1,7 @@
 """Tiled ranks against a dense, plainly written reference."""
 
+import weakref
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigclip.evals import ranking
+from bigclip.evals import ranking, tiles
 
 
 def dense_ranks(scores, pairs):
@@ -137,3 +139,23 @@ def test_a_pair_outside_is_an_error():
     image_emb, text_emb, _ = random_case(7, 4, 5, 1)
     with pytest.raises(ValueError, match="outside of 4 images and 5 texts"):
         ranking.rank_pairs(image_emb, text_emb, np.array([[0, 5]]))
+
+
+def test_devices_hold_no_more_of_the_embeddings_than_they_may(monkeypatch):
+    image_emb, text_emb, pairs = random_case(3, 100, 300, 200)
+    expected = ranking.rank_pairs(image_emb, text_emb, pairs, tile=64)
+    monkeypatch.setattr(tiles, "KEPT_BYTES", 2 * 64 * text_emb[0].nbytes)
+    found = ranking.rank_pairs(image_emb, text_emb, pairs, tile=64)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(as_array(one), as_array(other))
+    grid = tiles.Grid(image_emb, text_emb, pairs, tile=64, devices=jax.devices())
+    first = list(grid.text_tiles)
+    alive = [weakref.ref(part) for part in first]
+    np.testing.assert_array_equal(np.concatenate(first)[:300], text_emb)
+    assert np.concatenate(first)[300:].tolist() == [[0] * 8] * 20
+    del first
+    # Two are kept, and the last one, which may be asked for again.
+    assert [ref() is not None for ref in alive] == [True, True, False, False, True]
+    assert grid.text_tiles[1] is alive[1]()
+    assert len(list(grid.image_tiles)) == 2  # an eighth of each on each device: all are kept
+    assert grid.image_tiles[1] is grid.image_tiles[1]
