@@ -25,7 +25,9 @@ class FewShot:
     """Classify a set after a few training pictures of every class.
 
     A class with fewer training pictures than shots gives all that it has; the curve says how many
-    such classes there are. A number of shots that no class has is an error.
+    such classes there are. (The draw is then not balanced, and a strong regularisation favours the
+    larger classes: accuracy may fall with more shots.) A number of shots that no class has is an
+    error.
 
     Args:
         test: what is classified.

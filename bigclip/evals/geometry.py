@@ -51,11 +51,12 @@ def uniformity(
     no_pairs = np.zeros((0, 2), np.int64)
     grid = Grid(emb, emb, no_pairs, tile=tile, devices=list(devices or jax.local_devices()))
     total = 0.0
-    for i, rows in enumerate(grid.image_tiles):
-        for j, columns in enumerate(grid.text_tiles):
+    for i in range(len(grid.image_tiles)):
+        rows = grid.image_tiles[i]
+        for j in range(len(grid.text_tiles)):
             start = np.array([i * grid.tile_rows, j * grid.tile_columns], np.int32)
             if start[1] + grid.tile_columns > start[0] + 1:  # else below the diagonal
-                sums = _potential(rows, columns, start, len(emb))
+                sums = _potential(rows, grid.text_tiles[j], start, len(emb))
                 total += float(np.asarray(sums, np.float64).sum())
     return float(np.log(total / (len(emb) * (len(emb) - 1) / 2)))
 

@@ -26,8 +26,12 @@ from typing import Any, NamedTuple, Protocol
 
 from bigclip.config import ConfigError, check, choose, plain, resolve, suggest
 from bigclip.data.sources import open_random_access
+from bigclip.evals.attentive_probe import AttentiveProbe
 from bigclip.evals.embedding import Model, Pictures
 from bigclip.evals.evaluation import Evaluation
+from bigclip.evals.few_shot import FewShot
+from bigclip.evals.health import Health
+from bigclip.evals.knn import Knn
 from bigclip.evals.limits.suite import Limits
 from bigclip.evals.records import digest_text, read_records
 from bigclip.evals.retrieval import Retrieval
@@ -44,6 +48,10 @@ class Runner(Protocol):
 
 
 SUITES: dict[str, type[Runner]] = {
+    "attentive_probe": AttentiveProbe,
+    "few_shot": FewShot,
+    "health": Health,
+    "knn": Knn,
     "limits": Limits,
     "retrieval": Retrieval,
     "robustness": Robustness,

@@ -1,5 +1,8 @@
 """Few-shot ridge regression against scikit-learn, and what must not change its result."""
 
+import json
+
+import fakes
 import jax
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from bigclip.config import ConfigError
 from bigclip.evals import ridge
 from bigclip.evals.few_shot import FewShot
 from bigclip.evals.rows import map_rows
+from bigclip.evals.suites import open_suites
 
 CLASSES, DIM = 5, 12
 
@@ -158,6 +162,33 @@ def test_features_that_are_no_numbers_are_never_right():
     train_set._layers["pooled"][:] = np.nan
     result = FewShot(test_set, train_set, shots=(2,)).evaluate(fake_model())
     assert result.metrics["shots=2/top1"] == 0.0
+
+
+def test_suites_of_labelled_sets_open_from_a_configuration(tmp_path):
+    # 4 concepts in 5 styles; two styles are the test set of all suites, which share the pictures.
+    fakes.write_tar(tmp_path / "set-0.tar", ["a", "b", "c", "d"], ["s0", "s1", "s2", "s3", "s4"])
+    source = {"kind": "webdataset", "shards": str(tmp_path / "set-*.tar")}
+    test = {"source": source, "where": {"style": ["s0", "s1"]}}
+    train = {"train": {"source": source, "where": {"style": ["s2", "s3", "s4"]}}}
+    evals = {
+        "few_shot": {**test, **train, "suite": "few_shot", "shots": [1, 3]},
+        "knn": {**test, **train, "suite": "knn", "ks": [5]},
+        "attentive_probe": {**test, **train, "suite": "attentive_probe"},
+        "health": {**test, "suite": "health", "captions": ["name"], "map_label": "concept"},
+    }
+    suites = {suite.name: suite for suite in open_suites(evals)}
+    assert suites["attentive_probe"].options["learning_rates"] == [1e-4, 3e-4, 1e-3, 3e-3]
+    model = fakes.PixelModel()
+    for name in ("few_shot", "knn", "health"):
+        result = suites[name].evaluate(model)
+        assert result.counts["images"] == 8
+        assert all(np.isfinite(value) for value in result.metrics.values())
+        json.dumps(result.details, allow_nan=False)
+        if name != "health":
+            assert result.counts["classes"] == 4
+    evals["knn"]["train"] = test
+    with pytest.raises(ConfigError, match="config.evals.knn: test and train share records"):
+        open_suites(evals, only=["knn"])
 
 
 def test_mistakes_are_told():
