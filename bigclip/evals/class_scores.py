@@ -51,11 +51,20 @@ def ensemble(
     """
     own = {"score_fn": model.task.score, "params": model.score_params}
     if is_matrix(image_outputs) and is_matrix(prompt_outputs):
-        scoring = {"score_fn": ranking.inner_product, "params": None}
-        classes = ensemble_embeddings(prompt_outputs, prompts_of)
-        return Ensemble("embeddings", normalize(image_outputs), classes, scoring, own)
-    mean = {"score_fn": mean_score(model.task.score), "params": model.score_params}
-    return Ensemble("scores", image_outputs, gather_prompts(prompt_outputs, prompts_of), mean, mean)
+        cosine = {"score_fn": ranking.inner_product, "params": None}
+        made = Ensemble("embeddings", normalize(image_outputs), None, cosine, own)
+    else:
+        mean = {"score_fn": mean_score(model.task.score), "params": model.score_params}
+        made = Ensemble("scores", image_outputs, None, mean, mean)
+    return with_classes(made, prompt_outputs, prompts_of)
+
+
+def with_classes(
+    made: Ensemble, prompt_outputs: Any, prompts_of: Sequence[Sequence[int]]
+) -> Ensemble:
+    """Return the same images with classes of other prompts; arguments as of `ensemble`."""
+    make = ensemble_embeddings if made.kind == "embeddings" else gather_prompts
+    return made._replace(classes=make(prompt_outputs, prompts_of))
 
 
 def score_blocks(
@@ -110,8 +119,10 @@ def ensemble_embeddings(prompt_emb: np.ndarray, prompts_of: Sequence[Sequence[in
         prompt_emb: [T, D].
         prompts_of: the prompts of each of the C classes, as rows of `prompt_emb`.
     """
-    unit = normalize(prompt_emb)
-    return normalize(np.stack([unit[list(rows)].mean(axis=0) for rows in prompts_of]))
+    counts = np.array([len(rows) for rows in prompts_of])
+    unit = normalize(prompt_emb[np.concatenate([np.asarray(rows) for rows in prompts_of])])
+    totals = np.add.reduceat(unit, np.cumsum(counts) - counts, axis=0)
+    return normalize(totals / counts[:, None])
 
 
 def gather_prompts(prompt_outputs: Any, prompts_of: Sequence[Sequence[int]]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from bigclip.config import ConfigError
 from bigclip.evals import multi_label, ranking, recall
 from bigclip.evals.calibration import expected_calibration_error
-from bigclip.evals.class_scores import Ensemble, ensemble, score_blocks
+from bigclip.evals.class_scores import Ensemble, ensemble, score_blocks, with_classes
 from bigclip.evals.classes import keep_candidates, read_classes
 from bigclip.evals.embedding import Model, embed_texts, take
 from bigclip.evals.evaluation import Evaluation
@@ -131,18 +131,18 @@ class ZeroShot:
 
     def evaluate(self, model: Model) -> Evaluation:
         """Embed pictures and prompts with `model` and classify."""
-        image_outputs = self._test.embed(model, self._rows)
         prompt_outputs = embed_texts(model, self._prompts)
-        made = ensemble(model, image_outputs, prompt_outputs, self._main.ensembles(self._position))
+        prompts_of = self._main.ensembles(self._position)
+        made = ensemble(model, self._test.embed(model, self._rows), prompt_outputs, prompts_of)
         pairs = np.array([(i, c) for i, own in enumerate(self._of) for c in own])
         ranks = self._rank(made, pairs)
         metrics, chance = top_metrics(ranks)
         details: dict[str, Any] = {"ensemble": made.kind, "templates": self._main.templates}
         parts = [self._multi(made) if self._is_multi else self._single(made, ranks)]
         if self._spread:
-            parts.append(self._each_template(model, image_outputs, prompt_outputs, pairs))
+            parts.append(self._each_template(made, prompt_outputs, pairs))
         parts += [
-            self._in_language(model, image_outputs, prompt_outputs, language, naming)
+            self._in_language(made, prompt_outputs, language, naming)
             for language, naming in self._languages.items()
         ]
         if self._ood is not None:
@@ -235,13 +235,13 @@ class ZeroShot:
             if count
         }
 
-    def _each_template(self, model, image_outputs, prompt_outputs, pairs):
+    def _each_template(self, made: Ensemble, prompt_outputs: Any, pairs: np.ndarray):
         """Accuracy by each template alone: how much hangs on the wording."""
         found = []
         for number in range(len(self._main.templates)):
             prompts = self._main.alone(number, self._position)
-            made = ensemble(model, image_outputs, prompt_outputs, prompts)
-            found.append(top_metrics(self._rank(made, pairs))[0]["top1"])
+            alone = with_classes(made, prompt_outputs, prompts)
+            found.append(top_metrics(self._rank(alone, pairs))[0]["top1"])
         metrics = {
             "template_std": float(np.std(found)),
             "template_min": min(found),
@@ -253,15 +253,15 @@ class ZeroShot:
         ]
         return metrics, {}, {"per_template": per_template}
 
-    def _in_language(self, model, image_outputs, prompt_outputs, language: str, naming: Naming):
+    def _in_language(self, made: Ensemble, prompt_outputs: Any, language: str, naming: Naming):
+        """Accuracy among the classes that have a name in a language."""
         position = {old: new for new, old in enumerate(naming.classes)}
         rows = [i for i, own in enumerate(self._of) if own[0] in position]
         if not rows:
             return {}, {}, {}
         pairs = np.array([(new, position[self._of[i][0]]) for new, i in enumerate(rows)])
-        made = ensemble(
-            model, take(image_outputs, rows), prompt_outputs, naming.ensembles(self._position)
-        )
+        made = made._replace(images=take(made.images, rows))
+        made = with_classes(made, prompt_outputs, naming.ensembles(self._position))
         metrics, chance = top_metrics(self._rank(made, pairs))
         name = f"language={language}/top1"
         return {name: metrics["top1"]}, {name: chance["top1"]}, {}

@@ -5,6 +5,7 @@ import fakes
 import hypothesis
 import hypothesis.strategies as st
 import numpy as np
+import PIL.Image
 import pytest
 from scipy.special import softmax
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -12,7 +13,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from bigclip.config import ConfigError
 from bigclip.data import embedded
 from bigclip.data.sources import open_random_access
-from bigclip.evals import class_scores, predictions, ranking, zero_shot
+from bigclip.evals import class_scores, predictions, ranking, suites, zero_shot
 from bigclip.evals.embedding import Pictures
 from bigclip.evals.records import read_records
 from bigclip.evals.sets import EvalSet
@@ -262,3 +263,23 @@ def test_blocks_do_not_depend_on_tile_padding_or_devices(seed, num_images, num_c
         assert found.first[i] == tied[0]
         assert found.confidence[i] == pytest.approx(softmax(row).max())
     assert (found.correct_in["h"] >= found.correct - 1e-12).all()
+
+
+def test_sets_of_an_evals_block(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+    for number, place in enumerate(["in/owl", "in/red_fox", "in/owl", "out"]):
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        PIL.Image.fromarray(pixels[number]).save(tmp_path / place / f"{number}.png")
+    block = {
+        "suite": "zero_shot",
+        "source": {"kind": "folder", "path": str(tmp_path / "in")},
+        "ood": {"source": {"kind": "folder", "path": str(tmp_path / "out")}},
+        "templates": "clip:imagenet_7",
+    }
+    (suite,) = suites.open_suites({"animals": block})
+    result = suite.evaluate(fakes.PixelModel())
+    assert result.counts["images"] == 3
+    assert result.counts["ood_images"] == 1
+    assert result.chance["ood/aupr"] == 0.25
+    names = {label: entry["name"] for label, entry in result.details["per_class"].items()}
+    assert names == {"0": "owl", "1": "red fox"}
