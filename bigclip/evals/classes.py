@@ -31,8 +31,9 @@ def read_classes(
         classes: a list, of which each entry is a name or a list of names; a dict label -> name or
             list of names; the path of a .json file with one of these, or of another file with one
             name a line; the name of a table, as "clip:imagenet". Of a list, a record's label is
-            the name itself, or else its position; of a table, the identifier, the name, or else
-            the position. None takes them from the records.
+            the name itself (but for case, blanks and punctuation), or else its position; of a
+            table, the identifier, the name, or else the position. None takes them from the
+            records.
         captions: captions of each record, for the names of classes that come from the records.
         names: the caption source with the names; None takes what the records call "class_name",
             or the caption source "name" where they do not.
@@ -129,9 +130,27 @@ def _from_list(labels: Labels, names: list[list[str]], ids, option: str) -> list
     for given in (ids, first):
         if given is not None and wanted <= set(given):
             return _distinct([Class(*one) for one in zip(given, names, strict=True)], option)
+    spelled = _by_spelling(labels.distinct, names)
+    if spelled is not None:
+        return _distinct(spelled, option)
     found = [Class(str(i), one) for i, one in enumerate(names)]
     _check_numbering(labels, found, ids, option)
     return _distinct(found, option)
+
+
+def _by_spelling(labels: Sequence[str], names: list[list[str]]) -> list[Class] | None:
+    """Match labels that are names but for case, blanks and punctuation; None if any does not."""
+    called: dict[str, list[int]] = {}
+    for i, one in enumerate(names):
+        for name in dict.fromkeys(_spelling(name) for name in one):
+            called.setdefault(name, []).append(i)
+    label_of: dict[int, str] = {}
+    for label in labels:
+        meant = called.get(_spelling(label), [])
+        if len(meant) != 1 or meant[0] in label_of:
+            return None
+        label_of[meant[0]] = label
+    return [Class(label_of.get(i, one[0]), one) for i, one in enumerate(names) if one]
 
 
 def _check_numbering(labels: Labels, classes: list[Class], ids, option: str) -> None:
@@ -169,7 +188,7 @@ def _as_list(names: Any) -> list[str]:
 
 
 def _spelling(name: str) -> str:
-    return "".join(letter for letter in name.casefold() if letter.isalnum())
+    return "".join(letter for letter in name.casefold() if letter.isalnum()) or name
 
 
 def _by_number(label: str) -> tuple:

@@ -88,6 +88,11 @@ def test_a_numbering_that_the_names_contradict_is_refused():
     folders = records({"label": 0, "class_name": "n01443537"})  # of ImageNet-R
     with pytest.raises(ConfigError, match="label = 'class_name'"):
         classes_of(folders, "clip:imagenet")
+    food = records({"class_name": "Cheese_Plate"}, {"class_name": "apple pie"})
+    found = read_classes(read_labels(food, "class_name"), "clip:food101", food.captions, None)
+    assert found[0] == Class("apple pie", ["apple pie"])
+    assert Class("Cheese_Plate", ["cheese plate"]) in found
+    assert len(found) == 101
     by_id = read_classes(
         read_labels(folders, "class_name"), "clip:imagenet", folders.captions, None
     )

@@ -1,8 +1,8 @@
 """Published class names and prompt templates, and the reading of one's own.
 
 `FAMILY/NAME.json` in this folder is the table "FAMILY:NAME": "clip:food101" holds what the CLIP
-paper classified Food101 with, "big_vision:clip_best" the prompts that LiT and SigLIP are reported
-with. Each names the file that it was read from; NOTICE says whose they are. A table may stand on
+paper classified Food101 with, "big_vision:clip_paper" the prompts that big_vision's evaluator of
+LiT and SigLIP takes by default. Each names the file that it was read from; NOTICE says whose they are. A table may stand on
 another one's classes ("classes_of") or templates ("templates_of").
 
 Classes stand in the order of the published numbering. Whether a data set at hand numbers its
