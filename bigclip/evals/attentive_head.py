@@ -117,12 +117,15 @@ def train(
     by_rows, whole = (NamedSharding(mesh, PartitionSpec(*spec)) for spec in (("rows",), ()))
     rates = np.asarray(learning_rates, np.float32)
     state = jax.device_put(start(head, len(rates), tokens.shape[1], seed), whole)
-    losses = []
+    losses, before = [], None
     for step in range(num_steps):
         rows = batch_rows(step, num_rows, batch_size, seed)
         batch = jax.device_put((tokens[rows], class_of[rows].astype(np.int32)), by_rows)
         decay = 0.5 * (1 + math.cos(math.pi * step / num_steps))
         state, loss = _train_step(head, state, batch, rates * decay, weight_decay)
+        # Only one minibatch waits on the device while another is at work.
+        jax.block_until_ready(before)
+        before = loss
         if step >= num_steps - max(num_rows // batch_size, 1):
             losses.append(loss)
     return Trained(jax.device_get(state[0]), np.mean([np.asarray(one) for one in losses], axis=0))

@@ -69,8 +69,11 @@ class AttentiveProbe:
         max_bytes: int = 8 << 30,
     ):
         self._learning_rates = sorted(check_positive(learning_rates, "learning_rates"))
-        for option, value in (("epochs", epochs), ("batch_size", batch_size)):
-            check_positive([value], option, whole=True)
+        whole = {"epochs": epochs, "batch_size": batch_size, "max_bytes": max_bytes}
+        if num_heads is not None:
+            whole["num_heads"] = num_heads
+        for option, value in whole.items():
+            check_positive(value, option, whole=True)
         if not 0 < held_out < 1:
             raise ConfigError(f"held_out = {held_out} must be between 0 and 1.")
         if weight_decay < 0:
@@ -120,7 +123,7 @@ class AttentiveProbe:
             **self._recipe,
         )
         del tokens
-        val, best = [None] * len(self._learning_rates), 0
+        val, best = [], 0
         if len(self._val_rows):
             found = self._classify(model, head, trained.params, self._val, self._val_rows)
             val = (found == self._val_class[:, None]).mean(axis=0).tolist()
@@ -145,10 +148,11 @@ class AttentiveProbe:
                 "num_heads": num_heads,
                 "classes": classes.names,
                 "learning_rate": self._learning_rates[best],
+                "train_loss": _finite(trained.loss[best]),
                 "sweep": [
                     {"learning_rate": rate, "val": value, "train_loss": _finite(loss)}
                     for rate, value, loss in zip(
-                        self._learning_rates, val, trained.loss.tolist(), strict=True
+                        self._learning_rates, val, trained.loss, strict=False
                     )
                 ],
             },
@@ -192,4 +196,4 @@ def _half(tokens: np.ndarray) -> np.ndarray:
 
 
 def _finite(value: float) -> float | None:
-    return round(value, 6) if np.isfinite(value) else None
+    return round(float(value), 6) if np.isfinite(value) else None

@@ -64,7 +64,7 @@ class FewShot:
     ):
         self._shots = sorted(check_positive(shots, "shots", whole=True))
         self._strengths = sorted(check_positive(strengths, "strengths"))
-        check_positive([num_seeds], "num_seeds", whole=True)
+        check_positive(num_seeds, "num_seeds", whole=True)
         if (len(self._strengths) > 1) != (val is not None):
             raise ConfigError(
                 f"strengths = {list(strengths)}: several strengths need a set `val` to choose "

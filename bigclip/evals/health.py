@@ -62,7 +62,7 @@ class Health:
     ):
         records = test.records
         check_sources(records.captions, captions, "captions")
-        check_positive([bins], "bins", whole=True)
+        check_positive(bins, "bins", whole=True)
         if map_points < 0:
             raise ConfigError(f"map_points = {map_points} must not be negative.")
         per_image = [
@@ -189,7 +189,7 @@ def _learned_scale(params: Any) -> dict[str, float]:
 
 
 def _histograms(logits: PairLogits) -> dict[str, Any]:
-    edges = [round(float(edge), 5) for edge in logits.edges]
+    edges = logits.edges.tolist()
     return {
         name: {"edges": edges, "counts": side.histogram.tolist()}
         for name, side in (("positive", logits.positive), ("negative", logits.negative))

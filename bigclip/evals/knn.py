@@ -52,7 +52,7 @@ class Knn:
         tile: int = 1024,
     ):
         self._ks = check_positive(ks, "ks", whole=True)
-        (self._temperature,) = check_positive([temperature], "temperature")
+        (self._temperature,) = check_positive(temperature, "temperature")
         self._test, self._train = test, train
         self._layer, self._tile = layer, tile
         self._classes = number_classes(label, test.records, train.records)

@@ -85,21 +85,21 @@ def mean_per_class(right: np.ndarray, class_of: np.ndarray) -> float:
     return float((total[count > 0] / count[count > 0]).mean())
 
 
-def check_positive(values: Sequence[float], option: str, *, whole: bool = False) -> list:
-    """Return an option that lists distinct positive numbers.
+def check_positive(values: float | Sequence[float], option: str, *, whole: bool = False) -> list:
+    """Return an option, a positive number or several distinct ones, as a list.
 
     Raises:
         ConfigError: if it is something else; names the option.
     """
     kinds = int if whole else (int, float)
-    found = [values] if isinstance(values, int | float) else list(values)
+    found = list(values) if isinstance(values, list | tuple) else [values]
     if (
         not found
         or len(set(found)) < len(found)
         or not all(isinstance(v, kinds) and not isinstance(v, bool) and v > 0 for v in found)
     ):
         what = "whole numbers" if whole else "numbers"
-        raise ConfigError(f"{option} must list distinct positive {what}, not {values!r}.")
+        raise ConfigError(f"{option} = {values!r}: needs positive {what}, each once.")
     return found
 
 

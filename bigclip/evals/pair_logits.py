@@ -34,7 +34,8 @@ class PairLogits(NamedTuple):
     Attributes:
         positive: of the pairs that belong together.
         negative: of all others; None where there are none.
-        edges: [bins + 1] float32, from the smallest logit to the largest, for both.
+        edges: [bins + 1] float32, from the smallest logit to the largest, for both; wider where
+            all are nearly the same.
     """
 
     positive: Side
@@ -98,8 +99,8 @@ def pair_logits(
 
 
 def _edges(low: float, high: float, bins: int) -> np.ndarray:
-    """Return [bins + 1] float32 edges that hold both ends."""
-    if np.float32(low) == np.float32(high):  # all logits are the same
+    """Return [bins + 1] float32 edges, all different, that hold both ends."""
+    if high - low < 1e-3 * max(1.0, abs(low), abs(high)):  # all logits are the same, or nearly so
         low, high = low - 0.5, high + 0.5
     edges = np.linspace(low, high, bins + 1).astype(np.float32)
     edges[0], edges[-1] = low, high

@@ -191,6 +191,9 @@ def test_mistakes_are_told():
     single = FakeSet({"tokens": tokens}, [0, 1, 2])
     with pytest.raises(ConfigError, match="no class has two records"):
         AttentiveProbe(test_set, single)
+    AttentiveProbe(test_set, single, learning_rates=(1e-3,))  # nothing to choose
+    with pytest.raises(ConfigError, match="num_heads = -2: needs positive whole numbers"):
+        AttentiveProbe(test_set, train_set, num_heads=-2)
 
 
 @pytest.mark.parametrize(("width", "heads"), [(8, 1), (64, 1), (192, 3), (768, 12), (200, 2)])

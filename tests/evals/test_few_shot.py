@@ -197,7 +197,7 @@ def test_mistakes_are_told():
         FewShot(test_set, train_set, label="lable")
     with pytest.raises(ConfigError, match="share records"):
         FewShot(test_set, test_set)
-    with pytest.raises(ConfigError, match="shots must list distinct positive whole numbers"):
+    with pytest.raises(ConfigError, match="needs positive whole numbers"):
         FewShot(test_set, train_set, shots=(1, 2.5))
     strange = FakeSet({"pooled": x}, ["9", *c.tolist()[1:]])
     with pytest.raises(ConfigError, match="record 0 is of the class '9', of which there is no"):

@@ -188,6 +188,18 @@ def test_the_suite_equals_brute_force():
         assert max(abs(point["x"]), abs(point["y"])) <= 1.0
 
 
+@pytest.mark.parametrize("spread", [0.0, 1e-6])
+def test_logits_that_hardly_differ_have_a_histogram(spread):
+    # float32 has no room for 60 different edges between such logits.
+    image_emb = np.full((64, DIM), 2.0, np.float32)
+    text_emb = np.full((50, DIM), 2.0, np.float32)
+    image_emb[0, 0] += spread
+    found = pair_logits(image_emb, text_emb, np.array([[0, 0], [1, 1]]), tile=64)
+    assert (np.diff(found.edges) > 0).all()
+    assert found.positive.histogram.sum() == 2
+    assert found.negative.histogram.sum() == 64 * 50 - 2
+
+
 def test_a_model_that_diverged_is_told_apart():
     test, model, _, _ = make_set()
     test._layers["embedding"][5, 0] = np.nan
@@ -219,7 +231,7 @@ def test_mistakes_are_told():
     for options, message in (
         ({"captions": ["text"]}, "Did you mean 'txt'"),
         ({"map_label": "lable"}, "Did you mean 'label'"),
-        ({"bins": 0}, "bins must list distinct positive whole numbers"),
+        ({"bins": 0}, "bins = 0: needs positive whole numbers"),
         ({"map_points": -1}, "map_points = -1 must not be negative"),
     ):
         with pytest.raises(ConfigError, match=message):
