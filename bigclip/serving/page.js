@@ -116,11 +116,16 @@
   const title = (question, answer) => {
     const text = question.kind === "text" ? question.text : "";
     $("results-title").textContent = text ? "“" + text + "”"
-      : question.kind === "text" ? "Some of the pictures"
+      : question.kind === "text" ? (answer.hits.length < answer.total ? "Some of the pictures" : "The pictures")
       : answer.hits.length ? "Similar pictures" : "";
     document.title = (text || (answer.subject && answer.subject.name) || about.model) + " – bigclip demo";
     if (document.activeElement !== $("q")) $("q").value = text;
   };
+
+  // Photographs fill their square; icons are shown whole, on white and with a margin.
+  const photoOrIcon = ({ target }) =>
+    target.classList.toggle("photo", Math.min(target.naturalWidth, target.naturalHeight) >= 180);
+  $("preview").addEventListener("load", photoOrIcon);
 
   const hits = (list) => {
     const buttons = list.map((hit) => {
@@ -133,9 +138,7 @@
       image.draggable = false;
       image.width = image.height = 160;
       image.alt = "";
-      // Photographs fill their square; icons are shown whole, with a margin.
-      image.addEventListener("load", () =>
-        image.classList.toggle("photo", Math.min(image.naturalWidth, image.naturalHeight) >= 180));
+      image.addEventListener("load", photoOrIcon);
       image.src = "/thumbnails/" + hit.picture;
       const under = button.appendChild(document.createElement("span"));
       under.className = "under";
@@ -145,8 +148,9 @@
       if (hit.score !== null) {
         const score = under.appendChild(document.createElement("span"));
         score.className = "score";
-        score.textContent = hit.score.toFixed(about.cosine ? 2 : 1);
-        score.setAttribute("aria-label", (about.cosine ? "similarity " : "score ") + score.textContent);
+        score.textContent = hit.score.toFixed(about.cosine ? 2 : 1).replace(/^-(?=[0.]+$)/, "").replace("-", "−");
+        score.setAttribute("aria-label", (about.cosine ? "cosine " : "score ") + score.textContent);
+        score.title = about.cosine ? "cosine of the two embeddings" : "the model's score";
       }
       $("hits").append(item);
       return button;

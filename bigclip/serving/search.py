@@ -19,6 +19,7 @@ from bigclip.serving.recent import Recent
 
 _TEXT_BATCHES = (1, 8, 64)
 _LABEL_BATCH = 64
+_KEPT_BYTES = 64 << 20  # of scores, for the next page of the same text
 
 
 class Hit(NamedTuple):
@@ -66,7 +67,8 @@ class Search:
         self.independent = (model.manifest.get("task") or {}).get("loss") == "sigmoid"
         # Not bound to one device: the model may lie on several.
         self._outputs = jax.tree.map(jnp.asarray, outputs)
-        self._texts, self._orders, self._images = Recent(20_000), Recent(32), Recent(64)
+        self._texts, self._images = Recent(10_000), Recent(64)
+        self._scores = Recent(_KEPT_BYTES, size=lambda scores: scores.nbytes)
 
     def warm_up(self, labels: Sequence[str], templates: Sequence[str]) -> None:
         """Compile and embed what the first questions will need."""
@@ -78,17 +80,14 @@ class Search:
     def by_text(self, text: str, start: int, count: int) -> list[Hit]:
         """Return the pictures from rank `start` on that fit a text best."""
         output = self._embed_texts([text])
-        order = self._orders.get(text)
-        if order is None:
+        scores = self._scores.get(text)
+        if scores is None:
             with self._lock:
                 scores = self._model.score(self._outputs, output)[:, 0]
-            order = _ranked(scores)
-            self._orders.put(text, order)
-        rows, scores = order
-        rows, scores = rows[start : start + count], scores[start : start + count]
-        if self.has_vectors:
-            scores = self.pictures.outputs[rows] @ output[0]
-        return _hits(rows, scores)
+            self._scores.put(text, scores)
+        rows = best_rows(scores, start + count)[start:]
+        shown = self.pictures.outputs[rows] @ output[0] if self.has_vectors else scores[rows]
+        return _hits(rows, shown)
 
     def by_picture(
         self, output: Any, start: int, count: int, *, without: int | None = None
@@ -103,11 +102,10 @@ class Search:
         """
         if not self.has_vectors:
             return []
-        rows, scores = _ranked(self.pictures.outputs @ output[0])
-        if without is not None:
-            there = rows != without
-            rows, scores = rows[there], scores[there]
-        return _hits(rows[start : start + count], scores[start : start + count])
+        scores = self.pictures.outputs @ output[0]
+        rows = best_rows(scores, start + count + 1)
+        rows = rows[rows != without][start : start + count]
+        return _hits(rows, scores[rows])
 
     def picture(self, row: int) -> Any:
         """Return the output of a row, leading axis 1."""
@@ -182,10 +180,20 @@ class Search:
         return jax.tree.map(lambda *rows: np.stack(rows), *(found[text] for text in texts))
 
 
-def _ranked(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows and their scores, best first; equal ones stay in order."""
-    rows = np.argsort(-scores, kind="stable")
-    return rows, scores[rows]
+def best_rows(scores: np.ndarray, most: int) -> np.ndarray:
+    """Return the rows of the best scores, best first, equal ones in order.
+
+    The same as the beginning of a whole stable sort, and much faster for a million scores.
+
+    Args:
+        scores: [I].
+        most: how many are wanted.
+    """
+    rows = np.arange(len(scores))
+    if most < len(scores):
+        least = -np.partition(-scores, most - 1)[most - 1]
+        rows = np.flatnonzero(scores >= least)  # with all that equal the last one
+    return rows[np.argsort(-scores[rows], kind="stable")][:most]
 
 
 def _hits(rows: np.ndarray, scores: np.ndarray) -> list[Hit]:

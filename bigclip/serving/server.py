@@ -26,6 +26,7 @@ from importlib import resources
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from bigclip.data.images import BadImage
 from bigclip.data.records import BadRecord
@@ -44,7 +45,7 @@ MAX_UPLOAD_BYTES = 20 << 20  # of the picture itself
 MAX_COUNT = 96
 _BODY_SECONDS = 30.0
 _TEXT_BYTES = 2 << 20  # of labels and templates beside a picture
-_MAX_BUSY = 32  # requests that wait for the model
+_MAX_ASKED = 64  # questions that wait for the model
 _FILES = {
     "/": ("page.html", "text/html"),
     "/page.js": ("page.js", "text/javascript"),
@@ -52,6 +53,11 @@ _FILES = {
 }
 
 logger = logging.getLogger(__name__)
+_http_logger = logging.getLogger(f"{__name__}.http")
+# A client that speaks no HTTP gets its 400; the terminal is for this program's own faults.
+_http_logger.addFilter(
+    lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+)
 
 
 class Server:
@@ -80,8 +86,10 @@ class Server:
         self._thumbnails = Thumbnails(self._pictures.read)
         self._body_seconds, self._upload_bytes = body_seconds, upload_bytes
         self._body_bytes = -(-upload_bytes // 3) * 4 + _TEXT_BYTES  # base64
-        self._threads = ThreadPoolExecutor(4, thread_name_prefix="demo")
-        self._busy = 0
+        # Apart from each other, so that a text need not wait for two dozen photographs.
+        self._answering = ThreadPoolExecutor(4, thread_name_prefix="demo-answers")
+        self._painting = ThreadPoolExecutor(2, thread_name_prefix="demo-thumbnails")
+        self._asked = 0
         # The first look at a gallery: a little of everything, and the same after a reload.
         self._shuffled = list(range(len(self._pictures)))
         random.Random(0).shuffle(self._shuffled)
@@ -119,7 +127,8 @@ class Server:
         return app
 
     async def _close(self, app: web.Application) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._answering, self._painting):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     async def _tell_about(self, request: web.Request) -> web.Response:
         return web.json_response(self._about)
@@ -129,7 +138,7 @@ class Server:
         text = _checked(check_text, request.query.get("q", ""), "text")
         began = time.perf_counter()
         if text:
-            hits = await self._run(self._search.by_text, text, start, count)
+            hits = await self._answered(self._search.by_text, text, start, count)
         else:
             hits = [Hit(row, 0.0) for row in self._shuffled[start : start + count]]
         return self._answer(hits, began, total=len(self._pictures), scored=bool(text))
@@ -139,7 +148,7 @@ class Server:
             request, most_bytes=self._body_bytes, seconds=self._body_seconds
         )
         began = time.perf_counter()
-        found = await self._run(self._looked, body)
+        found = await self._answered(self._looked, body)
         return self._answer(found.pop("hits"), began, **found)
 
     def _looked(self, body: bytes) -> dict[str, Any]:
@@ -193,26 +202,31 @@ class Server:
         headers = {"ETag": f'"{tag}"', "Cache-Control": "private, no-cache"}
         if any(known.value == tag for known in request.if_none_match or ()):
             return web.Response(status=304, headers=headers)
-        encoded = await self._run(self._thumbnails.get, number, side)
+        encoded = await _run(self._painting, self._thumbnails.get, number, side)
         return web.Response(body=encoded, content_type="image/webp", headers=headers)
 
-    async def _run(self, work: Callable, *args: Any) -> Any:
-        """Run on a thread, and turn what it raises into an answer."""
-        if self._busy >= _MAX_BUSY:
+    async def _answered(self, work: Callable, *args: Any) -> Any:
+        if self._asked >= _MAX_ASKED:
             reason = "too many questions at once; ask again in a moment."
             raise problem(web.HTTPServiceUnavailable, reason, **{"Retry-After": "1"})
-        self._busy += 1
+        self._asked += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
-        except BadInput as error:
-            raise problem(web.HTTPBadRequest, str(error)) from None
-        except BadImage as error:
-            raise problem(web.HTTPUnprocessableEntity, f"the picture {error}.") from None
-        except (OSError, BadRecord) as error:
-            logger.warning("cannot be read any more: %s", error)
-            raise problem(web.HTTPNotFound, "this picture cannot be read any more.") from None
+            return await _run(self._answering, work, *args)
         finally:
-            self._busy -= 1
+            self._asked -= 1
+
+
+async def _run(threads: ThreadPoolExecutor, work: Callable, *args: Any) -> Any:
+    """Run on a thread, and turn what it raises into an answer."""
+    try:
+        return await asyncio.get_running_loop().run_in_executor(threads, work, *args)
+    except BadInput as error:
+        raise problem(web.HTTPBadRequest, str(error)) from None
+    except BadImage as error:
+        raise problem(web.HTTPUnprocessableEntity, f"the picture {error}.") from None
+    except (OSError, BadRecord) as error:
+        logger.warning("cannot be read any more: %s", error)
+        raise problem(web.HTTPNotFound, "this picture cannot be read any more.") from None
 
 
 def _file(name: str, kind: str) -> Callable:
@@ -268,6 +282,7 @@ async def serve(app: web.Application, listening: Any, stop: asyncio.Event) -> No
     runner = web.AppRunner(
         app,
         access_log=None,
+        logger=_http_logger,
         # Bodies are taken as they are: a small one could unfold to gigabytes.
         auto_decompress=False,
         handler_cancellation=True,

@@ -12,6 +12,7 @@ from stand_ins import COLOURS, SCALE, ColourModel, colour_vector
 from bigclip.data.images import BadImage
 from bigclip.serving.labels import BadInput
 from bigclip.serving.recent import Recent
+from bigclip.serving.search import best_rows
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,14 @@ def test_pages_make_up_the_whole_ranking(search, text, count, start):
     np.testing.assert_allclose([h.score for h in pages], [h.score for h in whole], atol=1e-6)
     page = search.by_text(text, start, count)
     assert [hit.row for hit in page] == [hit.row for hit in whole[start : start + count]]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=40), st.integers(1, 50))
+def test_the_best_rows_are_those_of_a_whole_sort(values, most):
+    scores = np.array(values, np.float32)  # many of them equal
+    expected = np.argsort(-scores, kind="stable")[:most]
+    assert best_rows(scores, most).tolist() == expected.tolist()
 
 
 def test_similar_pictures_are_the_nearest_by_cosine(search):

@@ -385,11 +385,48 @@ def test_many_browsers_at_once(server):
     assert not wrong
 
 
-def test_what_fails_inside_is_no_secret_and_no_end(folder, monkeypatch):
+def test_more_questions_than_can_wait(folder, monkeypatch):
+    search, go_on = stand_ins.search_in(folder), threading.Event()
+
+    def by_text(text, start, count):
+        assert text == "more" or go_on.wait(30)
+        return []
+
+    monkeypatch.setattr(search, "by_text", by_text)
+    monkeypatch.setattr("bigclip.serving.server._MAX_ASKED", 2)
+    with Running(search) as server:
+        asking = [
+            threading.Thread(target=server.ask, args=(f"/api/search?q={i}",)) for i in range(2)
+        ]
+        for thread in asking:
+            thread.start()
+        deadline = time.monotonic() + 20
+        while (answer := server.ask("/api/search?q=more")).status == 200:
+            assert time.monotonic() < deadline
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+        assert server.ask("/thumbnails/0").status == 200  # pictures have threads of their own
+        go_on.set()
+        for thread in asking:
+            thread.join()
+        assert server.ask("/api/search?q=more").status == 200
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [b"GARBAGE\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x02", b"GET / HTTP/1.1\r\nA: "
+     + b"b" * 70_000 + b"\r\n\r\n"],
+)  # fmt: skip
+def test_what_is_no_http_is_refused_in_silence(server, caplog, noise):
+    assert b" 400 " in server.raw(noise)
+    assert caplog.records == []
+
+
+def test_what_fails_inside_is_no_secret_and_no_end(folder, monkeypatch, caplog):
     search = stand_ins.search_in(folder)
     with Running(search) as server:
         monkeypatch.setattr(search, "by_text", lambda *args: 1 / 0)
         answer = server.ask("/api/search?q=red")
         assert answer.status == 500
         assert b"ZeroDivision" not in answer.body
+        assert "ZeroDivision" in caplog.text
         assert server.ask("/api/search").status == 200
