@@ -14,7 +14,7 @@ import numpy as np
 from bigclip.evals.limits import shapes
 
 BACKGROUNDS = ("plain", "gradient", "stripes", "clouds")
-_OVERSAMPLING = 4
+_OVERSAMPLING = 8
 _FRACTION_BITS = 6  # of OpenCV's fixed-point corners
 _GRID = 8  # cells of the clouds' noise along a side
 _STRIPES = 6

@@ -59,8 +59,8 @@ def winoground_scores(scores: np.ndarray) -> dict[str, np.ndarray]:
             ("image_score", by_image),
             ("group_score", by_text & by_image),
         ):
-            found[name] = found[name] + right.mean(axis=1) / len(orders)
-    return found
+            found[name] = found[name] + right.mean(axis=1)
+    return {name: total / len(orders) for name, total in found.items()}
 
 
 WINOGROUND_CHANCE = {"text_score": 1 / 4, "image_score": 1 / 4, "group_score": 1 / 6}

@@ -59,6 +59,9 @@ class Limits:
         seed: decides the scenes.
         num_examples: examples of each task kept for the report, right ones and as many wrong ones.
 
+    Attributes:
+        sets: task -> its sets of scenes and texts.
+
     Raises:
         ConfigError: for an unknown task or cast, or numbers outside these bounds.
     """
@@ -102,7 +105,7 @@ class Limits:
         fill(template, "", "template")
         self._template, self._seed, self._num_examples = template, seed, num_examples
         self._cast = CASTS[objects]
-        self._sets = {
+        self.sets = {
             task: _MAKERS[task](
                 num_sets,
                 self._cast,
@@ -118,7 +121,7 @@ class Limits:
 
     def evaluate(self, model: Model) -> Evaluation:
         """Draw the scenes at the model's size, embed them and the texts, and choose."""
-        every_text = unique([t for sets in self._sets.values() for s in sets for t in s.texts])
+        every_text = unique([t for sets in self.sets.values() for s in sets for t in s.texts])
         texts = [fill(self._template, text, "template") for text in every_text]
         text_outputs = embed_texts(model, texts)
         position = {text: i for i, text in enumerate(every_text)}
@@ -126,7 +129,7 @@ class Limits:
         chance: dict[str, float] = {}
         details: dict[str, Any] = {"tasks": {}, "examples": []}
         num_images = 0
-        for task, sets in self._sets.items():
+        for task, sets in self.sets.items():
             image_outputs = self._embed(model, [scene for s in sets for scene in s.scenes])
             index = [position[text] for s in sets for text in s.texts]
             scores = set_scores(model, image_outputs, take(text_outputs, index), len(sets))
@@ -138,14 +141,14 @@ class Limits:
                 chance[f"{task}/{name}"] = WINOGROUND_CHANCE[name]
             details["tasks"][task] = _task_details(sets, chosen)
             details["examples"] += self._task_examples(task, sets, scores, chosen)
-        tested = [task for task in self._sets if task != "control"]
+        tested = [task for task in self.sets if task != "control"]
         if tested:
             metrics["mean"] = float(np.mean([metrics[task] for task in tested]))
             chance["mean"] = float(np.mean([chance[task] for task in tested]))
         counts = {
             "images": num_images,
             "texts": len(texts),
-            "sets": sum(len(sets) for sets in self._sets.values()),
+            "sets": sum(len(sets) for sets in self.sets.values()),
         }
         return Evaluation(metrics=metrics, chance=chance, counts=counts, details=details)
 
