@@ -14,12 +14,13 @@ import numpy as np
 from bigclip.data.tar_members import Member, TarWalk
 
 KINDS = ("image", "txt", "json")
-LABELLED_KINDS = (*KINDS, "cls")  # for evaluation: training has no use for labels
+LABELLED_KINDS = (*KINDS, "cls", "npy")  # for evaluation: training has no use for labels
 _KIND_OF_EXTENSION = {
     **dict.fromkeys(("jpg", "jpeg", "png", "webp", "gif", "bmp"), "image"),
     "txt": "txt",
     "json": "json",
     "cls": "cls",
+    "npy": "npy",
 }
 
 
@@ -46,7 +47,8 @@ def read_index(
     Args:
         read: (offset, size) -> bytes of the shard.
         file_bytes: its size.
-        needs_caption: False takes pictures without .txt and .json, too, and finds their .cls.
+        needs_caption: False takes pictures without .txt and .json, too, and finds their .cls and
+            .npy.
 
     Raises:
         TarError: if the file is empty, compressed, or does not start like a tar.

@@ -50,8 +50,8 @@ class WebDataset:
                 dict from caption source to either. A .txt becomes the caption source "txt".
             index_dir: folder in which to keep what was read from the headers; a shard that has
                 changed since is read again. `python -m bigclip.data.index` fills it beforehand.
-            needs_caption: False is for classification: a .cls becomes the metadata "label", and a
-                picture needs no .txt and no .json.
+            needs_caption: False is for classification: a .cls or .npy becomes the metadata "label"
+                (see `sample_record`), and a picture needs no .txt and no .json.
 
         Raises:
             ConfigError: if a shard is missing, is no tar, or holds no whole sample.

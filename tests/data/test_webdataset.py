@@ -1,9 +1,11 @@
 """Records out of shards, and what is said about shards that cannot be read."""
 
+import io
 import json
 import os
 import pickle
 
+import numpy as np
 import pytest
 
 from bigclip.config import ConfigError
@@ -207,6 +209,20 @@ def labelled(tar_writer, path):
         members += [(f"{key}.cls", cls)] if cls is not None else []
     members += [("6.jpg", b"p"), ("6.txt", b"a moon"), ("6.cls", b"2"), ("7.cls", b"1")]
     return tar_writer(path, members)
+
+
+def test_several_labels_as_an_array(tmp_path, tar_writer):
+    arrays = [np.array([0, 1, 0, 1.0]), np.zeros(4, bool), np.array([0.5, 1]), np.eye(2)]
+    members = []
+    for number, array in enumerate([*arrays, None]):
+        file = io.BytesIO(b"no array")
+        if array is not None:
+            np.save(file, array)
+        members += [(f"{number}.jpg", b"p"), (f"{number}.npy", file.getvalue())]
+    members.append(("4.cls", b"7"))
+    source = open_random_access(kind="webdataset", shards=tar_writer(tmp_path / "set.tar", members))
+    found = [source[i].metadata.get("label") for i in range(5)]
+    assert found == [[1, 3], [], None, None, 7]
 
 
 @pytest.mark.parametrize("kept", [False, True])
