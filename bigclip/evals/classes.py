@@ -51,7 +51,7 @@ def read_classes(
         table = read_table(classes, option)
         if table.classes is None:
             raise ConfigError(f"{option}: the table {classes!r} holds templates, but no classes.")
-        return _from_list(labels, table.classes, table.ids, option)
+        return _from_list(labels, table.classes, table.ids, option, is_translated=False)
     value = read_file(classes, option) if isinstance(classes, str) else classes
     if hasattr(value, "items"):
         return _distinct([Class(str(label), _as_list(n)) for label, n in value.items()], option)
@@ -63,7 +63,7 @@ def read_classes(
     found = [_as_list(entry) for entry in value]
     if like and len(found) == len(like):
         return [Class(old.label, new) for old, new in zip(like, found, strict=True)]
-    return _from_list(labels, found, None, option)
+    return _from_list(labels, found, None, option, is_translated=bool(like))
 
 
 def keep_candidates(
@@ -125,16 +125,19 @@ def _from_records(labels, captions, source, option, like) -> list[Class]:
     return [Class(label, found[label]) for label in sorted(found, key=_by_number)]
 
 
-def _from_list(labels: Labels, names: list[list[str]], ids, option: str) -> list[Class]:
+def _from_list(
+    labels: Labels, names: list[list[str]], ids, option: str, *, is_translated: bool
+) -> list[Class]:
     wanted, first = set(labels.distinct), [names[0] if names else "" for names in names]
     for given in (ids, first):
         if given is not None and wanted <= set(given):
             return _distinct([Class(*one) for one in zip(given, names, strict=True)], option)
-    spelled = _by_spelling(labels.distinct, names)
-    if spelled is not None:
-        return _distinct(spelled, option)
     found = [Class(str(i), one) for i, one in enumerate(names)]
-    _check_numbering(labels, found, ids, option)
+    if not is_translated:  # the records' names are in another language
+        spelled = _by_spelling(labels.distinct, names)
+        if spelled is not None:
+            return _distinct(spelled, option)
+        _check_numbering(labels, found, ids, option)
     return _distinct(found, option)
 
 

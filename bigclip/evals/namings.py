@@ -48,6 +48,7 @@ def name_classes(
 
 def read_languages(
     languages: Mapping[str, Any] | None,
+    every: Sequence[Class],
     classes: Sequence[Class],
     labels: Labels,
     captions: Sequence[Mapping[str, Sequence[str]]],
@@ -57,7 +58,8 @@ def read_languages(
     Args:
         languages: language -> {"classes": ..., "names": ..., "templates": ...}, options as of the
             suite; or the classes alone.
-        classes: the classes as they are named otherwise.
+        every: the classes as they are named otherwise.
+        classes: those of them that are candidates.
         labels: of the records.
         captions: of each record, for names that come from the records.
 
@@ -86,7 +88,7 @@ def read_languages(
             captions,
             block.get("names"),
             option=option,
-            like=classes,
+            like=every,
         )
         kept = sorted((position[c.label], c) for c in named if c.label in position)
         if not kept:

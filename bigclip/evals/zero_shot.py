@@ -114,7 +114,7 @@ class ZeroShot:
         self._num_left_out = len(index) - len(self._rows)
         self._is_multi = labels.is_multi
         self._main = name_classes(self._classes, read_templates(templates))
-        self._languages = read_languages(languages, self._classes, labels, captions)
+        self._languages = read_languages(languages, every, self._classes, labels, captions)
         self._parents = read_hierarchies(hierarchy, self._classes)
         if self._is_multi and (self._parents or self._languages):
             raise ConfigError("hierarchy and languages are for records with one label each.")

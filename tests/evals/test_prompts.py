@@ -100,6 +100,7 @@ def test_templates_from_files(tmp_path):
         ("a {}", "must be a list of prompts"),
         (["a photo"], "exactly one {}"),
         ([], "must be a list of prompts"),
+        (None, "must be a list of prompts"),
     ],
 )
 def test_mistakes_are_told(value, message):

@@ -213,6 +213,14 @@ def test_other_languages(noisy):
     assert result.chance["language=zz/top1"] == 0.5
     plain = make_suite(source).evaluate(model)
     assert result.metrics["top1"] == plain.metrics["top1"]
+    # A list of names is in the order of all classes, also where some are masked.
+    few = {"languages": {"yy": languages["yy"]}, "candidates": names[3:6]}
+    masked = make_suite(spoken, **few).evaluate(model)
+    inside = np.isin(class_of, [3, 4, 5])
+    texts = model.embed_texts([f"voici le {name}" for name in names[3:6]])
+    first = 3 + (emb[inside] @ texts.T).argmax(axis=1)
+    expected = (first == class_of[inside]).mean()
+    assert masked.metrics["language=yy/top1"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 `FAMILY/NAME.json` in this folder is the table "FAMILY:NAME": "clip:food101" holds what the CLIP
 paper classified Food101 with, "big_vision:clip_paper" the prompts that big_vision's evaluator of
-LiT and SigLIP takes by default. Each names the file that it was read from; NOTICE says whose they are. A table may stand on
-another one's classes ("classes_of") or templates ("templates_of").
+LiT and SigLIP takes by default. Each names the file that it was read from; NOTICE says whose they
+are. A table may stand on another one's classes ("classes_of") or templates ("templates_of").
 
 Classes stand in the order of the published numbering. Whether a data set at hand numbers its
 classes the same way is for `bigclip.evals.classes` to check.
@@ -106,7 +106,7 @@ def read_templates(value: str | Sequence[str], option: str = "templates") -> lis
         if isinstance(templates, list):
             templates = [t.replace("{c}", "{}") if isinstance(t, str) else t for t in templates]
     else:
-        templates = list(value)
+        templates = list(value) if isinstance(value, list | tuple) else value
     if not isinstance(templates, list) or not templates:
         raise ConfigError(f"{option}: {value!r} must be a list of prompts with {{}}.")
     for template in templates:
