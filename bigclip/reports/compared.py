@@ -4,6 +4,7 @@ That is where they have the same definition: the same suite, options, data and p
 definitions differ the page says so, and in which settings the runs differ.
 """
 
+import math
 from collections.abc import Sequence
 
 from bigclip.reports import numbers, tables
@@ -16,6 +17,8 @@ from bigclip.reports.run import SuiteHistory
 from bigclip.reports.settings import differences
 
 _CHARTS = 2  # of one suite
+_SHARES_OF_PICTURES = ("top1", "image_to_text/R@1")
+_NORMAL_95 = 1.96
 
 Found = list[tuple[Entry, SuiteHistory]]
 
@@ -101,8 +104,10 @@ def _group(group: Found, scale: Scale, *, apart: bool) -> list[Child]:
         title += f" ({', '.join(entry.label for entry, _ in group)})"
     drawn = [suite_chart(title, group, column, scale) for column in columns[:_CHARTS]]
     drawn = [chart for chart in drawn if chart]
+    margin = _by_chance(group, columns)
     return [
         _table(group, columns, first.definition),
+        element("p", margin, class_="muted intro") if margin else None,
         element("div", drawn, class_="charts") if drawn else None,
     ]
 
@@ -130,6 +135,35 @@ def _table(group: Found, columns: Sequence[Column], definition: str | None) -> S
     name, told = group[0][1].name, f"definition {definition or 'unknown'}"
     caption = f"{name}{', in percent' if percent else ''}; {told}"
     return tables.table(caption, tables.head_row(*heads), rows, "compared")
+
+
+def chance_margin(share: float, num: int) -> float:
+    """Return how far two shares of `num` draws lie apart by chance, at most, in 95 of 100 cases.
+
+    The normal approximation of the difference of two independent shares of equal expectation.
+
+    Args:
+        share: the expectation, in [0, 1].
+        num: draws of each.
+    """
+    return _NORMAL_95 * math.sqrt(2 * share * (1 - share) / num)
+
+
+def _by_chance(group: Found, columns: Sequence[Column]) -> str:
+    """Say how much of a difference in the first share of pictures may be chance."""
+    first = next((column for column in columns if column.metric in _SHARES_OF_PICTURES), None)
+    if first is None or len(group) < 2:
+        return ""
+    values = [suite.last["metrics"].get(first.metric) for _, suite in group]
+    values = [value for value in values if value is not None]
+    images = group[0][1].last["counts"].get("images", 0)
+    if len(values) < 2 or images < 1:
+        return ""
+    points = 100 * chance_margin(min(max(sum(values) / len(values), 0.0), 1.0), images)
+    return (
+        f"With {images:,} pictures, equally good runs differ in {first.label} by up to "
+        f"{points:.1f} points by chance (95 %, mistakes of the runs taken as independent)."
+    )
 
 
 def _winner(group: Found, column: Column) -> float | None:

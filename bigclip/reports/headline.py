@@ -9,6 +9,7 @@ from bigclip.reports.kinds import kind_of
 from bigclip.reports.markup import Child, Safe, element, join
 from bigclip.reports.run import Run, SuiteHistory
 
+_DONE = ("complete", "evaluated")  # a run's status, or that of a checkpoint evaluated alone
 _OTHERS = 3  # further numbers in a tile
 
 
@@ -76,7 +77,7 @@ def sentence(run: Run) -> Safe:
     where = f"{step:,}" + (f" of {total:,}" if total else "") + " steps"
     return join(
         f"{method}, ",
-        element("span", status, class_=f"status {status if status == 'complete' else 'other'}"),
+        element("span", status, class_=f"status {'complete' if status in _DONE else 'other'}"),
         f" after {where}" if status == "complete" else f" at {where}",
         ".",
     )

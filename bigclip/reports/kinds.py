@@ -3,6 +3,7 @@
 A kind that is not in the table is shown, too: all its metrics, as plain numbers.
 """
 
+import re
 from collections.abc import Mapping
 
 from bigclip.reports.columns import Chart, Column, Kind, expand
@@ -95,6 +96,7 @@ KINDS: Mapping[str, Kind] = {
             Column("shots=*/top1", "{} shots"),
             Column("top1", "top-1"),
             Column("std", "std. dev. of the draws", better="lower"),
+            Column("mean_per_class", "mean per class"),
         ),
         main=(Column("shots=*/top1", "top-1, {} shots"),),
         charts=(Chart("top-1, %", (Column("shots=*/top1", "{} shots"),)),),
@@ -201,7 +203,7 @@ KINDS: Mapping[str, Kind] = {
             Column("relative", "relative to clean"),
         ),
         charts=(Chart("accuracy, %", (Column("clean", "clean"), Column("mean", "corrupted"))),),
-        elsewhere=r"[^=/]+/\d+",
+        elsewhere=r"[^=/]+(/\d+)?",
     ),
 }
 
@@ -230,14 +232,16 @@ def columns_of(name: str, metrics: Mapping[str, float]) -> list[Column]:
     """Return the columns of a table of results: the kind's, then further plain metrics.
 
     A metric that the table of kinds does not name is shown as a number at the end, unless its name
-    holds a slash: those are parts of tables of their own.
+    holds a slash or a table of the kind's own shows it.
     """
-    columns = expand(kind_of(name, metrics).columns, metrics)
+    kind = kind_of(name, metrics)
+    columns = expand(kind.columns, metrics)
     named = {column.metric for column in columns}
+    elsewhere = re.compile(kind.elsewhere)
     return columns + [
         Column(metric, _in_words(metric), "number", better="")
         for metric in metrics
-        if metric not in named and "/" not in metric
+        if metric not in named and "/" not in metric and not elsewhere.fullmatch(metric)
     ]
 
 

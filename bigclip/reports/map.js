@@ -16,6 +16,10 @@
     let current = null;
     let drag = null;
 
+    const hint = picked.appendChild(document.createElement("span"));
+    hint.className = "muted";
+    hint.textContent = "Point at a picture, or use the arrow keys.";
+
     // The title is for pages without scripts; here the label stands beside the map.
     for (const spot of spots) spot.node.querySelector("title").textContent = "";
 

@@ -20,7 +20,9 @@ _COUNTED = (
     ("texts", "texts"),
     ("classes", "classes"),
     ("templates", "prompt templates"),
-    ("items", "items"),
+    ("sets", "sets of scenes"),
+    ("corruptions", "corruptions"),
+    ("seeds", "draws"),
 )
 
 
@@ -54,7 +56,8 @@ def over_steps(suite: SuiteHistory) -> Safe:
     newest = rows[-_OPEN_ROWS:]
     if any(column.metric in suite.last["chance"] for column in columns):
         newest.append(_metrics_row("chance", columns, suite.last["chance"], "chance"))
-    caption = f"{suite.name} over the training steps{_units(columns)}"
+    over = "over the training steps" if len(suite.lines) > 1 else "at one step"
+    caption = f"{suite.name} {over}{_units(columns)}"
     class_ = "narrow" if len(columns) < 6 else None
     shown = tables.table(caption, head, newest, class_)
     older = rows[:-_OPEN_ROWS]
@@ -139,7 +142,7 @@ def _over_group(suite: SuiteHistory, group: str) -> Safe:
     has_chance = any(value is not None for value in by_chance.values())
 
     def line(title, values, level, class_=None):
-        last = element("td", tables.shown(level, first.form), class_="quiet")
+        last = element("td", tables.shown(level, first.form, fine=True), class_="quiet")
         cells = [*tables.metrics_cells(columns, values), *([last] if has_chance else [])]
         return element("tr", element("th", title, scope="row"), cells, class_=class_)
 
@@ -160,7 +163,7 @@ def _over_group(suite: SuiteHistory, group: str) -> Safe:
 
 
 def _metrics_row(first: str, columns: Sequence[Column], metrics, class_: str | None) -> Safe:
-    cells = tables.metrics_cells(columns, metrics)
+    cells = tables.metrics_cells(columns, metrics, fine=class_ == "chance")
     return element("tr", element("th", first, scope="row"), cells, class_=class_)
 
 

@@ -78,20 +78,28 @@ def metrics_head(first: str, columns: Sequence[Column], extra: str | None = None
     return [element("tr", corner, groups, class_="groups"), element("tr", names)]
 
 
-def metrics_cells(columns: Sequence[Column], metrics: Mapping[str, float]) -> list[Safe]:
-    """One cell for each column; empty where the metric is missing."""
+def metrics_cells(
+    columns: Sequence[Column], metrics: Mapping[str, float], *, fine: bool = False
+) -> list[Safe]:
+    """One cell for each column; empty where the metric is missing.
+
+    Args:
+        columns: what to show.
+        metrics: the values.
+        fine: small shares get one more digit, as levels of chance need.
+    """
     return [
-        element("td", shown(metrics.get(column.metric), column.form), class_=new and "opens")
+        element("td", shown(metrics.get(column.metric), column.form, fine), class_=new and "opens")
         for column, new in zip(columns, _opens(columns), strict=True)
     ]
 
 
-def shown(value: float | None, form: str) -> str:
+def shown(value: float | None, form: str, fine: bool = False) -> str:
     """Write a value in a column's form, without its unit; "" for None."""
     if value is None:
         return ""
     if form == "percent":
-        return numbers.percent(value)
+        return f"{100 * value:.2f}" if fine and 0 < value < 0.01 else numbers.percent(value)
     if form == "rank":
         return f"{value:,.1f}".removesuffix(".0")
     return numbers.short(value)

@@ -4,8 +4,9 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pages import EVIL, Page, write_run
 
@@ -13,6 +14,7 @@ from bigclip import report
 from bigclip.config import ConfigError
 from bigclip.reports import write_comparison
 from bigclip.reports.charts import line_of
+from bigclip.reports.compared import chance_margin
 from bigclip.reports.comparison import MOST_RUNS, distinct_names
 
 
@@ -151,6 +153,22 @@ def test_names_are_the_shortest_ends_that_differ(parts):
     names = distinct_names(paths)
     assert len(set(names)) == len(paths)
     assert all(str(path).endswith(name) for path, name in zip(paths, names, strict=True))
+
+
+@settings(max_examples=20, deadline=None)
+@given(share=st.floats(0.05, 0.95), num=st.integers(200, 5000), seed=st.integers(0, 99))
+def test_equally_good_runs_differ_by_less_than_the_margin(share, num, seed):
+    first, second = np.random.default_rng(seed).binomial(num, share, (2, 20_000)) / num
+    inside = np.mean(np.abs(first - second) <= chance_margin(share, num))
+    assert 0.93 < inside < 0.97
+
+
+def test_the_margin_is_told(runs, tmp_path):
+    edit_lines(runs[0], lambda line: line | {"counts": {"images": 704}})
+    edit_lines(runs[1], lambda line: line | {"counts": {"images": 704}})
+    _, page = written(*runs, out=tmp_path / "c.html")
+    # 1.96 * sqrt(2 * 0.25 * 0.75 / 704) of the classes' top-1
+    assert "differ in zero-shot, top-1 by up to 4.5 points" in page.text
 
 
 def test_the_command(runs, tmp_path, capsys, monkeypatch):

@@ -130,7 +130,7 @@ def limits_details(image):
             "chance": 0.25,
             "standard_error": 0.02,
             "items": 80,
-            "by": {"10": 0.4, "9": 0.6},
+            "by": {"two": 0.4, "at_most": 0.6},
         },
         "word_order": {"accuracy": 0.75, "chance": 0.5, "items": 40, "by": {}},
     }
@@ -156,7 +156,7 @@ def test_limits_stand_beside_chance_and_by_condition():
     ]
     marks = [float(x) for x in re.findall(r'by-chance" x1="([\d.]+)"', first)]
     assert marks == [50.0, 100.0]  # of a bar of 200
-    assert [row[:2] for row in cells(rest)] == [["9", "60.0"], ["10", "40.0"]]
+    assert [row[:2] for row in cells(rest)] == [["two", "40.0"], ["at most", "60.0"]]
 
 
 def test_examples_of_limits_are_ranked_and_marked():

@@ -58,7 +58,7 @@ def draw_map(suite: SuiteHistory, book: PictureBook) -> Safe | None:
         element("div", _controls(title), drawing, class_="sky"),
         element(
             "div",
-            element("div", element("p", "", class_="muted"), class_="picked", role="status"),
+            element("div", class_="picked", role="status"),
             _legend(tones, entries),
             class_="beside",
         ),

@@ -18,6 +18,7 @@ _HEADINGS = {
 }
 _FACTS = ("label", "name", "images")
 _TAKEN_FOR = 3
+_FEWEST = 5  # pictures in a bin that says anything
 
 
 def every_class(suite: SuiteHistory) -> Safe | None:
@@ -124,14 +125,20 @@ def templates(suite: SuiteHistory) -> Safe | None:
 
 def calibration(suite: SuiteHistory) -> Safe | None:
     """Accuracy over confidence: how far the model's probabilities can be believed."""
-    bins = [bin_ for bin_ in suite.details.get("calibration") or [] if bin_.get("share", 1) > 0]
+    images = suite.last["counts"].get("images", 0)
+    bins = [
+        bin_
+        for bin_ in suite.details.get("calibration") or []
+        if bin_["share"] > 0 and not 0 < round(bin_["share"] * images) < _FEWEST
+    ]
     points = sorted((float(bin_["confidence"]), float(bin_["accuracy"])) for bin_ in bins)
     if not points:
         return None
     error = suite.last["metrics"].get("ece")
     note = (
         "Pictures in bins by the probability of the first answer. Above the dashed line the model "
-        "knows more than it claims, below it claims more than it knows."
+        "knows more than it claims, below it claims more than it knows. Bins of fewer than "
+        f"{_FEWEST} pictures are left out."
     )
     if error is not None:
         note += f" Expected calibration error: {100 * error:.1f}{numbers.THIN}%."

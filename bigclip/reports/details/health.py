@@ -10,6 +10,7 @@ from bigclip.reports.markup import Safe, element
 from bigclip.reports.run import SuiteHistory
 
 _NAMES = {"positive": "right pairs", "negative": "wrong pairs"}
+_HEADROOM = 1.35  # for the names above the areas
 _TONES = ("first", "second", "third", "fourth")
 
 
@@ -37,6 +38,7 @@ def histograms(suite: SuiteHistory) -> Safe | None:
         [y for outline in outlines for _, y in outline],
         axis=axis,
         from_zero=True,
+        up_to=_HEADROOM * max(y for outline in outlines for _, y in outline),
     )
     title = "Logits of right and wrong pairs"
     drawing = element(

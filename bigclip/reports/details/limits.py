@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from bigclip.reports import numbers, tables
-from bigclip.reports.columns import natural
 from bigclip.reports.kinds import KINDS
 from bigclip.reports.markup import Safe, element, join
 from bigclip.reports.run import SuiteHistory
@@ -121,9 +120,11 @@ def _conditions(name: str, task: Mapping[str, Any]) -> Safe | None:
         return None
     rows = [
         tables.row(
-            condition, numbers.percent(by[condition]), tables.bar(by[condition], task.get("chance"))
+            condition.replace("_", " "),
+            numbers.percent(by[condition]),
+            tables.bar(by[condition], task.get("chance")),
         )
-        for condition in sorted(by, key=natural)
+        for condition in by
     ]
     shown = tables.table(
         f"{_name(name)} by condition, accuracy in percent",

@@ -27,7 +27,7 @@ def strengths(suite: SuiteHistory) -> Safe | None:
             "tr",
             element("th", name.replace("_", " "), scope="row"),
             [_cell(row.get(strength), clean) for strength in columns],
-            _cell(sum(row.values()) / len(row), clean),
+            _cell(metrics.get(name, sum(row.values()) / len(row)), clean),
         )
         for name, row in found.items()
     ]
@@ -44,10 +44,14 @@ def strengths(suite: SuiteHistory) -> Safe | None:
             class_="last",
         )
     )
+    families = suite.details.get("families") or {}
     caption = (
         f"{suite.name} at step {suite.last['step']:,}: accuracy in percent by strength of the "
         f"corruption; clean pictures {numbers.percent(clean)}"
     )
+    if families:
+        means = (f"{name} {numbers.percent(value)}" for name, value in families.items())
+        caption += f"; means of {', '.join(means)}"
     head = tables.head_row("corruption", *(str(strength) for strength in columns), "mean")
     return tables.table(caption, head, rows, "heat")
 
