@@ -20,6 +20,8 @@ def defocus(picture: np.ndarray, radius: float, rng: np.random.Generator) -> np.
     fine = (np.arange(side * _SAMPLES) + 0.5) / _SAMPLES - side / 2
     inside = fine[:, None] ** 2 + fine[None, :] ** 2 <= radius**2
     kernel = inside.reshape(side, _SAMPLES, side, _SAMPLES).mean(axis=(1, 3))
+    if not kernel.any():  # a disc that is lost in a pixel
+        return picture
     return cv2.filter2D(picture, -1, kernel / kernel.sum())
 
 
