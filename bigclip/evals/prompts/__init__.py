@@ -1,6 +1,6 @@
 """Published class names and prompt templates, and the reading of one's own.
 
-`FAMILY/NAME.json` in this folder is the table "FAMILY:NAME": "clip:food101" holds what the CLIP
+`FAMILY.NAME.json` in this folder is the table "FAMILY:NAME": "clip:food101" holds what the CLIP
 paper classified Food101 with, "big_vision:clip_paper" the prompts that big_vision's evaluator of
 LiT and SigLIP takes by default. Each names the file that it was read from; NOTICE says whose they
 are. A table may stand on another one's classes ("classes_of") or templates ("templates_of").
@@ -44,7 +44,7 @@ class Table(NamedTuple):
 @functools.cache
 def table_names() -> tuple[str, ...]:
     """Return the names of all tables."""
-    return tuple(sorted(f"{path.parent.name}:{path.stem}" for path in _FOLDER.glob("*/*.json")))
+    return tuple(sorted(path.stem.replace(".", ":", 1) for path in _FOLDER.glob("*.*.json")))
 
 
 def is_table(value: Any) -> bool:
@@ -65,8 +65,8 @@ def read_table(name: str, option: str) -> Table:
     """
     if name not in table_names():
         raise ConfigError(f"{option}: no table {name!r}.{suggest(name, table_names())}")
-    family, _, stem = name.partition(":")
-    stored = json.loads((_FOLDER / family / f"{stem}.json").read_text(encoding="utf-8"))
+    path = _FOLDER / f"{name.replace(':', '.')}.json"
+    stored = json.loads(path.read_text(encoding="utf-8"))
     classes, ids = stored.get("classes"), stored.get("ids")
     if "classes_of" in stored:
         whole = read_table(stored["classes_of"], option)
