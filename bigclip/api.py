@@ -7,7 +7,7 @@ print(model.score(image_emb, text_emb))              # [1, 2], larger is a bette
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -105,7 +105,7 @@ class Model:
             ValueError: for what is no picture (says which one); for a model without image tower.
         """
         self._need("image")
-        return self._in_batches(self._embed_images, prepared_batches(images, self.preprocess))
+        return self._in_batches(self._embed_images, self._prepared(images))
 
     def image_features(self, images: Any, layers: Sequence[str] = ("pooled",)) -> dict[str, Any]:
         """Return layers of the image tower, for probes.
@@ -128,7 +128,7 @@ class Model:
         def features(params: Any, batch: jax.Array) -> Any:
             return self._image_features(params, batch, tuple(layers))
 
-        return self._in_batches(features, prepared_batches(images, self.preprocess))
+        return self._in_batches(features, self._prepared(images))
 
     def tokenize(self, texts: str | Sequence[str]) -> np.ndarray:
         """Return the tokens of texts, int32 [T, L]."""
@@ -142,7 +142,8 @@ class Model:
         """
         self._need("text")
         tokens = self.tokenize(texts)
-        parts = (tokens[k : k + _BATCH_SIZE] for k in range(0, len(tokens), _BATCH_SIZE))
+        starts = range(0, max(len(tokens), 1), _BATCH_SIZE)
+        parts = (tokens[start : start + _BATCH_SIZE] for start in starts)
         return self._in_batches(self._embed_texts, parts)
 
     def score(self, image_outputs: Any, text_outputs: Any) -> np.ndarray:
@@ -187,11 +188,14 @@ class Model:
                 "saved so. Load the whole checkpoint: bigclip.load(path)."
             )
 
+    def _prepared(self, images: Any) -> Iterator[np.ndarray]:
+        return prepared_batches(images, self.preprocess, batch_size=_BATCH_SIZE)
+
     def _padded(self, count: int) -> int:
         shards = num_batch_shards(self._mesh)
         return -(-max(count, 1) // shards) * shards
 
-    def _in_batches(self, embed: Any, batches: Any) -> Any:
+    def _in_batches(self, embed: Callable, batches: Iterable[np.ndarray]) -> Any:
         sharding = batch_sharding(self._mesh)
         parts, size = [], 0
         with jax.set_mesh(self._mesh):

@@ -245,6 +245,8 @@ def main(arguments: list[str] | None = None) -> int:
         num_processes=args.num_processes,
         process_id=args.process_id,
     )
+    if arguments is None:  # as a command; after JAX, which takes the signal for itself
+        signal.signal(signal.SIGTERM, _stop)
     try:
         return _run(args)
     except ConfigError as error:
@@ -283,5 +285,4 @@ def _run(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _stop)
     sys.exit(main())

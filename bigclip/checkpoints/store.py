@@ -5,6 +5,7 @@ a JSON object. Orbax writes into a temporary folder and renames it when all is t
 with a plain number is complete, whenever the writer was killed.
 """
 
+import json
 import os
 from typing import Any
 
@@ -21,6 +22,7 @@ from bigclip.parallel import path_name
 
 FOLDER = "checkpoints"
 _STATE, _MANIFEST = "state", "manifest"
+_JSON = "metadata"  # the file in which Orbax keeps a JSON item
 
 
 def _array_handler() -> ocp.PyTreeCheckpointHandler:
@@ -68,7 +70,7 @@ class Writer:
                 cleanup_tmp_directories=True,
                 enable_async_checkpointing=True,
             ),
-            item_handlers={_STATE: _array_handler(), _MANIFEST: ocp.JsonCheckpointHandler()},
+            item_handlers={_STATE: _array_handler(), _MANIFEST: ocp.JsonCheckpointHandler(_JSON)},
         )
 
     def save(self, step: int, state: Any, manifest: dict[str, Any]) -> None:
@@ -116,7 +118,7 @@ def export(path: epath.PathLike, params: Any, manifest: dict[str, Any]) -> None:
     path = _absolute(path)
     if path.exists():
         raise ConfigError(f"{path} exists: give the name of a new folder, or remove it first.")
-    items = {_STATE: _array_handler(), _MANIFEST: ocp.JsonCheckpointHandler()}
+    items = {_STATE: _array_handler(), _MANIFEST: ocp.JsonCheckpointHandler(_JSON)}
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler(**items)) as writer:
         writer.save(
             path,
@@ -173,9 +175,11 @@ def read_manifest(path: epath.PathLike, step: int | None = None) -> dict[str, An
         ConfigError: if there is no such checkpoint, or its format is unknown.
     """
     place = step_path(path, step)
-    if not (place / _MANIFEST).exists():
+    # Not by Orbax, which would wait for the other processes: each of them reads for itself.
+    path = place / _MANIFEST / _JSON
+    if not path.exists():
         raise ConfigError(f"{place} has no manifest: it was not written by bigclip.")
-    manifest = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(place / _MANIFEST)
+    manifest = json.loads(path.read_text())
     check_format(manifest, str(place))
     return manifest
 

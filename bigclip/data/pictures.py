@@ -16,7 +16,7 @@ _SINGLE = (*_PATHS, bytes, bytearray, memoryview, PIL.Image.Image)
 
 
 def prepared_batches(
-    pictures: Any, preprocess: Callable[[Any], np.ndarray], *, batch_size: int = 256
+    pictures: Any, preprocess: Callable[[Any], np.ndarray], *, batch_size: int
 ) -> Iterator[np.ndarray]:
     """Prepare pictures batch by batch; one batch ahead of the one that is used.
 

@@ -3,7 +3,9 @@
 import json
 import multiprocessing
 
+import numpy as np
 import pytest
+from tensorboardX.proto import event_pb2
 
 from bigclip.config import ConfigError
 from bigclip.evals import results
@@ -26,6 +28,41 @@ def test_one_line_a_result_and_the_details_beside(tmp_path):
     details = json.loads((tmp_path / "evaluations" / "heldout-10.json").read_text())
     assert details["texts"] == {"0": "fox"}
     assert details["definition"] == "d"
+
+
+def test_arrays_lie_beside_the_details(tmp_path):
+    kernel = np.arange(6.0).reshape(2, 3)
+    evaluation = EVALUATION._replace(arrays={"kernel": kernel})
+    results.Results(tmp_path).add(evaluation, **KEY, kind="linear_probe", seconds=1.5)
+    with np.load(tmp_path / "evaluations" / "heldout-10.npz") as saved:
+        np.testing.assert_array_equal(saved["kernel"], kernel)
+    assert not list((tmp_path / "evaluations").glob("*.part"))
+
+
+def test_tensorboard_shows_the_same_numbers_at_the_same_steps(tmp_path):
+    writer = results.Results(tmp_path)
+    for step in (10, 20):
+        writer.add(EVALUATION, **(KEY | {"step": step}), kind="retrieval", seconds=1.5)
+    writer.close()
+    (path,) = (tmp_path / "tensorboard" / "evaluations").iterdir()
+    shown = []
+    for record in read_records(path):
+        event = event_pb2.Event.FromString(record)
+        shown += [(event.step, value.tag, value.simple_value) for value in event.summary.value]
+    third = pytest.approx(1 / 3)
+    assert shown == [
+        (10, "heldout/R_1", third),
+        (20, "heldout/R_1", third),
+    ]  # TensorBoard knows no @
+
+
+def read_records(path):
+    """The records of a TFRecord file: length (8 bytes), its checksum (4), the record, its own."""
+    data, place = path.read_bytes(), 0
+    while place < len(data):
+        length = int.from_bytes(data[place : place + 8], "little")
+        yield data[place + 12 : place + 12 + length]
+        place += length + 16
 
 
 def test_what_is_done_is_known_after_a_restart(tmp_path):

@@ -1,0 +1,176 @@
+"""`bigclip.load`: from a path alone, onto any devices, whole or one tower."""
+
+import io
+
+import jax
+import numpy as np
+import PIL.Image
+import pytest
+import saved_model
+
+import bigclip
+from bigclip.config import ConfigError
+from bigclip.parallel import make_mesh
+
+TEXTS = ["a red fox", "an owl", "blue"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A workdir with one checkpoint, saved from a mesh of 2 x 2 x 2."""
+    workdir = tmp_path_factory.mktemp("run")
+    saved_model.save_run(workdir)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def model(run):
+    """It, on one device."""
+    return bigclip.load(run, mesh=one_device())
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Pillow pictures of several sizes and modes."""
+    rng = np.random.default_rng(0)
+    sizes = [(24, 24), (40, 30), (7, 50), (24, 25)]
+    arrays = [rng.integers(0, 256, (height, width, 3), np.uint8) for width, height in sizes]
+    return [PIL.Image.fromarray(array) for array in arrays]
+
+
+def one_device():
+    return make_mesh(devices=jax.devices()[:1])
+
+
+def png(picture):
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+def test_any_devices_give_the_same(run, model, pictures):
+    everywhere = bigclip.load(run)
+    image_emb, text_emb = model.embed_images(pictures), model.embed_texts(TEXTS)
+    assert len(everywhere.params["image"]["projection"]["kernel"].devices()) == 8
+    # float32 sums in another order.
+    np.testing.assert_allclose(everywhere.embed_images(pictures), image_emb, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(everywhere.embed_texts(TEXTS), text_emb, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(image_emb, axis=1), 1, rtol=1e-5)
+
+
+def test_scores_are_scaled_cosines_plus_the_bias(model, pictures):
+    image_emb, text_emb = model.embed_images(pictures), model.embed_texts(TEXTS)
+    expected = 10 * image_emb @ text_emb.T - 10  # as SigLIP starts
+    np.testing.assert_allclose(model.score(image_emb, text_emb), expected, rtol=1e-5, atol=1e-5)
+    assert model.score_params.keys() == {"log_logit_scale", "logit_bias"}
+
+
+def test_pictures_come_in_any_form(model, pictures, tmp_path):
+    expected = model.embed_images(pictures)
+    paths = [tmp_path / f"{number}.png" for number in range(len(pictures))]
+    for path, picture in zip(paths, pictures, strict=True):
+        path.write_bytes(png(picture))
+    forms = [
+        paths,
+        [str(path) for path in paths],
+        [png(picture) for picture in pictures],
+        [np.asarray(picture) for picture in pictures],
+        (picture for picture in pictures),
+        np.stack([model.preprocess(picture) for picture in pictures]),
+        jax.numpy.stack([model.preprocess(picture) for picture in pictures]),
+    ]
+    for form in forms:
+        np.testing.assert_array_equal(model.embed_images(form), expected)
+    one = pictures[1]
+    for form in (one, str(paths[1]), paths[1], png(one), np.asarray(one)):
+        emb = model.embed_images(form)
+        assert emb.shape == (1, expected.shape[1])
+        np.testing.assert_allclose(emb[0], expected[1], rtol=1e-5, atol=1e-6)
+
+
+def test_batches_of_another_size_are_prepared(model):
+    batch = np.random.default_rng(1).integers(0, 256, (4, 30, 40, 3), np.uint8)
+    np.testing.assert_array_equal(model.embed_images(batch), model.embed_images(list(batch)))
+
+
+def test_many_pictures_go_in_batches_of_one_shape(run, model):
+    rng = np.random.default_rng(0)
+    batch = rng.integers(0, 256, (300, 24, 24, 3), np.uint8)
+    whole = model.embed_images(batch)
+    assert whole.shape == (300, 32)
+    np.testing.assert_allclose(whole[290:], model.embed_images(batch[290:]), rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(model.embed_images(iter(batch)), whole)
+    assert model.embed_images([]).shape == (0, 32)
+
+
+def test_what_is_no_picture_is_named(model, pictures, tmp_path):
+    with pytest.raises(ValueError, match=r"picture 1 \(.*none.png\) cannot be read"):
+        model.embed_images([pictures[0], tmp_path / "none.png"])
+    with pytest.raises(ValueError, match="picture 2 cannot be read"):
+        model.embed_images([pictures[0], pictures[1], b"no picture"])
+    with pytest.raises(ValueError, match="give uint8"):
+        model.embed_images(np.zeros((2, 24, 24, 3), np.float32))
+
+
+def test_texts(model):
+    assert model.tokenize("a red fox").shape == (1, 11)
+    np.testing.assert_array_equal(model.tokenize(TEXTS), model.tokenizer(TEXTS))
+    emb = model.embed_texts(TEXTS)
+    np.testing.assert_allclose(model.embed_texts(TEXTS[0])[0], emb[0], rtol=1e-5, atol=1e-6)
+    assert model.embed_texts([]).shape == (0, 32)
+
+
+def test_layers(model, pictures):
+    assert model.image_layers[-1] == "block_01"
+    found = model.image_features(pictures, ("embedding", "pooled", "tokens", "block_01"))
+    np.testing.assert_allclose(
+        found["embedding"], model.embed_images(pictures), rtol=1e-5, atol=1e-6
+    )
+    assert found["tokens"].shape == (4, 9, 48)
+    assert found["pooled"].shape == found["block_01"].shape == (4, 48)
+    with pytest.raises(ConfigError, match="Did you mean 'pooled'"):
+        model.image_features(pictures, ("pool",))
+
+
+def test_the_average_of_the_parameters(run, model):
+    average = bigclip.load(run, ema=True)
+    kernel = np.asarray(model.params["text"]["projection"]["kernel"])
+    np.testing.assert_allclose(average.params["text"]["projection"]["kernel"], 0.5 * kernel)
+
+
+def test_saved_folder(model, pictures, tmp_path):
+    model.save(tmp_path / "saved")
+    again = bigclip.load(tmp_path / "saved", mesh=one_device())
+    assert (again.step, again.manifest["run_id"]) == (saved_model.STEP, "r")
+    np.testing.assert_array_equal(again.embed_images(pictures), model.embed_images(pictures))
+    with pytest.raises(ConfigError, match="exists"):
+        model.save(tmp_path / "saved")
+    with pytest.raises(ConfigError, match="holds no 'ema'"):
+        bigclip.load(tmp_path / "saved", ema=True)
+
+
+def test_one_tower(run, model, pictures, tmp_path):
+    image = bigclip.load(run, tower="image", mesh=one_device())
+    assert image.params.keys() == {"image", "log_logit_scale", "logit_bias"}
+    np.testing.assert_allclose(
+        image.embed_images(pictures), model.embed_images(pictures), rtol=1e-4, atol=1e-6
+    )
+    with pytest.raises(ValueError, match="no text tower"):
+        image.embed_texts("fox")
+    image.save(tmp_path / "image")
+    alone = bigclip.load(tmp_path / "image")
+    assert "text" not in alone.params
+    assert "image," in repr(alone)
+    with pytest.raises(ConfigError, match="saved with the image tower alone"):
+        bigclip.load(tmp_path / "image", tower="text")
+    with pytest.raises(ConfigError, match="tower: no choice 'vision'"):
+        bigclip.load(run, tower="vision")
+
+
+def test_each_process_needs_the_pictures_of_its_devices(run, model):
+    np.testing.assert_array_equal(model.rows_here(5), np.arange(5))
+
+
+def test_no_checkpoint_is_told(tmp_path):
+    with pytest.raises(ConfigError, match="holds no checkpoint"):
+        bigclip.load(tmp_path)
