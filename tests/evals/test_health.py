@@ -142,7 +142,7 @@ def cosine_logits(params, image_emb, text_emb):
 
 def test_the_suite_equals_brute_force():
     test, model, image_emb, texts = make_set()
-    result = Health(test, map_label="label", map_points=40, tile=64).evaluate(model)
+    result = Health(test, map_label="label", tile=64).evaluate(model)
     kept = [i for i in range(90) if i != 3]
     x, y = image_emb[kept], np.stack(list(texts.values()))
     right = np.array([[i // 2 == j for j in range(45)] for i in kept])
@@ -181,11 +181,13 @@ def test_the_suite_equals_brute_force():
     assert sum(histograms["negative"]["counts"]) == 89 * 44
     assert len(histograms["positive"]["edges"]) == 61
     points = result.details["map"]
-    assert len(points) == 40
-    for point in points:
-        assert point["key"] == f"record {point['label']}"
-        assert point["record"] == 10 + int(point["label"])
-        assert max(abs(point["x"]), abs(point["y"])) <= 1.0
+    assert [point["key"] for point in points] == [f"record {i}" for i in kept]
+    assert [point["record"] for point in points] == [10 + i for i in kept]
+    assert [point["label"] for point in points] == [str(i) for i in kept]
+    place = map_2d(x, seed=0)
+    np.testing.assert_allclose([(point["x"], point["y"]) for point in points], place, atol=6e-5)
+    fewer = Health(test, map_points=40)._on_map
+    assert len(set(fewer.tolist())) == 40
 
 
 @pytest.mark.parametrize("spread", [0.0, 1e-6])
