@@ -60,11 +60,33 @@ def test_whatever_the_values_the_drawing_is_whole(values, other, from_zero):
         assert -20 <= float(text.get("y")) <= HEIGHT + 20
 
 
-def test_labels_do_not_cover_each_other():
-    lines = [Line(name, [(0, 0.0), (1, v)]) for name, v in (("a", 1.0), ("b", 1.001), ("c", 0.99))]
-    svg, _ = parse(line_chart("T", lines))
-    places = sorted(float(t.get("y")) for t in svg.iter("text") if "end" in t.get("class", ""))
-    assert all(below - above > 12 for above, below in zip(places, places[1:], strict=False))
+def label_places(chart):
+    svg, _ = parse(chart)
+    found = {t.text: float(t.get("y")) for t in svg.iter("text") if "end" in t.get("class", "")}
+    dots = {
+        t: line["points"][-1][1] for t, line in zip(found, parse(chart)[1]["lines"], strict=True)
+    }
+    return found, dots
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=12))
+@example([1.0, 1.001, 0.99])
+@example([0.0] * 12)
+def test_labels_do_not_cover_each_other_and_keep_the_order_of_their_lines(values):
+    lines = [Line(f"line {n}", [(0, 0.0), (1, v)]) for n, v in enumerate(values)]
+    found, dots = label_places(line_chart("T", lines))
+    places = sorted(found.values())
+    assert all(below - above > 12.9 for above, below in zip(places, places[1:], strict=False))
+    assert all(0 < place < HEIGHT - 20 for place in places)
+    by_label = sorted(found, key=found.get)
+    assert [dots[label] for label in by_label] == sorted(dots.values())
+
+
+def test_a_label_with_room_stands_at_the_end_of_its_line():
+    lines = [Line(name, [(0, 0.0), (1, v)]) for name, v in (("a", 1.0), ("b", 0.5), ("c", 0.0))]
+    found, dots = label_places(line_chart("T", lines))
+    assert all(abs(found[name] - 3.5 - dots[name]) < 0.1 for name in "abc")
 
 
 def test_a_chart_tells_its_story_in_words():
