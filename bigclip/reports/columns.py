@@ -75,7 +75,6 @@ def expand(columns: Iterable[Column], metrics: Mapping[str, float]) -> list[Colu
         matches = [match for name in metrics if (match := fitting.fullmatch(name))]
         for match in sorted(matches, key=lambda match: natural(match[1])):
             label = column.label.replace("{}", match[1])
-            label = label.replace("1 shots", "1 shot") if match[1] == "1" else label
             found.append(column._replace(metric=match[0], label=label))
     return found
 
@@ -83,4 +82,4 @@ def expand(columns: Iterable[Column], metrics: Mapping[str, float]) -> list[Colu
 def natural(text: str) -> tuple:
     """Return a key that sorts "k=5" before "k=20"."""
     parts = re.split(r"(\d+)", text)
-    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part)
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part)

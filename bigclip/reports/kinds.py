@@ -93,13 +93,13 @@ KINDS: Mapping[str, Kind] = {
     "few_shot": Kind(
         title="few-shot probe",
         columns=(
-            Column("shots=*/top1", "{} shots"),
+            Column("shots=*/top1", "{}-shot"),
             Column("top1", "top-1"),
             Column("std", "std. dev. of the draws", better="lower"),
             Column("mean_per_class", "mean per class"),
         ),
-        main=(Column("shots=*/top1", "top-1, {} shots"),),
-        charts=(Chart("top-1, %", (Column("shots=*/top1", "{} shots"),)),),
+        main=(Column("shots=*/top1", "{}-shot, top-1"),),
+        charts=(Chart("top-1, %", (Column("shots=*/top1", "{}-shot"),)),),
         note="A few-shot probe is a ridge regression on so many labelled pictures of each class, "
         "drawn several times: the numbers are means over the draws.",
     ),
@@ -113,6 +113,8 @@ KINDS: Mapping[str, Kind] = {
         ),
         main=(Column("top1", "nearest neighbours, top-1"),),
         charts=(Chart("top-1, %", (Column("k=*/top1", "k = {}"),)),),
+        note="Nearest neighbours: a picture gets the class of the k training pictures with the "
+        "highest cosines, whose votes are weighted by their cosines or count the same.",
     ),
     "attentive_probe": Kind(
         title="attentive probe",
@@ -204,6 +206,8 @@ KINDS: Mapping[str, Kind] = {
         ),
         charts=(Chart("accuracy, %", (Column("clean", "clean"), Column("mean", "corrupted"))),),
         elsewhere=r"[^=/]+(/\d+)?",
+        note="Robustness is zero-shot accuracy on corrupted pictures (as Hendrycks and Dietterich, "
+        "2019); relative is the mean over corruptions and strengths by the clean accuracy.",
     ),
 }
 

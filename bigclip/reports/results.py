@@ -18,6 +18,7 @@ _COUNTED = (
     ("train_images", "training pictures"),
     ("val_images", "validation pictures"),
     ("texts", "texts"),
+    ("paraphrases", "paraphrases"),
     ("classes", "classes"),
     ("templates", "prompt templates"),
     ("sets", "sets of scenes"),
