@@ -18,7 +18,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +44,39 @@ def main(arguments: list[str] | None = None) -> int:
     logging.set_verbosity(logging.WARNING)  # Orbax tells a dozen lines for each checkpoint
     try:
         with contextlib.closing(_listen(args.host, args.port)) as listening:
-            app = _prepare(args)
+            with _interruptible() as check:
+                app = _prepare(args, check)
             asyncio.run(_serve(app, listening, args.host))
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\ninterrupted; what was embedded so far is kept", file=sys.stderr)
+        print("\ninterrupted", file=sys.stderr)
         return 130
     return 0
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[Callable[[], None]]:
+    """Give a function that raises KeyboardInterrupt if Ctrl-C was pressed and the news got lost.
+
+    An exception in a callback of the garbage collector is printed and dropped, and JAX has one.
+    """
+    pressed = []
+
+    def note(number: int, frame: Any) -> None:
+        pressed.append(number)
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if pressed:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -126,8 +150,13 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _prepare(args: argparse.Namespace) -> Any:
-    """Check all that can be wrong, load, embed, and return the application."""
+def _prepare(args: argparse.Namespace, check: Callable[[], None]) -> Any:
+    """Check all that can be wrong, load, embed, and return the application.
+
+    Args:
+        args: the command line.
+        check: called between the steps, to stop there.
+    """
     labels = labelling.read_labels(args.labels) if args.labels else None
     templates = list(labelling.TEMPLATES)
     if args.templates:
@@ -140,15 +169,17 @@ def _prepare(args: argparse.Namespace) -> Any:
     elif args.shards is not None:
         gallery = galleries.open_shards(args.shards)
     model = bigclip.load(args.path, step=args.step, ema=args.ema)
+    check()
     _check_towers(model, args.path)
     if gallery is None:
         gallery = galleries.open_evaluation(model.manifest.get("config") or {})
-    pictures = _embed(model, gallery, args.cache)
+    pictures = _embed(model, gallery, args.cache, check)
     if labels is None:
         labels = labelling.default_labels(pictures.entries)
         labels = labels[: labelling.MAX_PROMPTS // len(templates)]
     search = Search(model, pictures)
     search.warm_up(labels, templates)
+    check()
     server = Server(
         search,
         labels=labels,
@@ -188,12 +219,14 @@ def _check_towers(model: Any, path: str) -> None:
         )
 
 
-def _embed(model: Any, gallery: galleries.Gallery, where: str | None) -> EmbeddedGallery:
+def _embed(
+    model: Any, gallery: galleries.Gallery, where: str | None, check: Callable[[], None]
+) -> EmbeddedGallery:
     path = cache.default_path(gallery.place) if where is None else Path(where).expanduser()
     kept = cache.EmbeddingCache(None if where == "off" else path, cache.model_fingerprint(model))
     began = time.perf_counter()
     try:
-        with _progress() as on_progress:
+        with _progress(check) as on_progress:
             pictures = embed_gallery(model, gallery, kept, on_progress=on_progress)
     except OSError as error:
         raise ConfigError(
@@ -218,20 +251,19 @@ def _embed(model: Any, gallery: galleries.Gallery, where: str | None) -> Embedde
 
 
 @contextlib.contextmanager
-def _progress():
+def _progress(check: Callable[[], None]) -> Iterator[Callable[[int, int], None]]:
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("embedding", total=None)
 
         def on_progress(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
+            check()
 
         yield on_progress
 
 
-async def _serve(
-    app: Any, listening: socket.socket, host: str, on_ready: Callable[[str], None] | None = None
-) -> None:
+async def _serve(app: Any, listening: socket.socket, host: str) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,5 +1,6 @@
 """The command: a real model in a process of its own, and what it says to mistakes."""
 
+import contextlib
 import json
 import os
 import re
@@ -139,6 +140,24 @@ def test_lists_of_labels_that_are_none(monkeypatch, capsys, tmp_path, name, cont
     told = refused(monkeypatch, capsys, "x", "--port", 0, "--labels", path)
     assert message in told
     assert "--labels: " in told
+
+
+def test_a_ctrl_c_that_was_swallowed_counts(monkeypatch, capsys, folder):
+    """JAX's callback of the garbage collector drops what is raised in it."""
+    model = ColourModel()
+
+    def load(*args, **options):
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        return model
+
+    monkeypatch.setattr(bigclip, "load", load, raising=False)
+    before = signal.getsignal(signal.SIGINT)
+    arguments = ["x", "--port", "0", "--pictures", str(folder), "--cache", "off"]
+    assert demo.main(arguments) == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert model.num_images == 0
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.parametrize(("tower", "other"), [("image", "text"), ("text", "image")])
