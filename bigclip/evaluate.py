@@ -163,8 +163,8 @@ def _open(
 def _print_result(line: dict[str, Any]) -> None:
     if not is_main():
         return
-    parts = []
-    for column in expand(kind_of(line["kind"], line["metrics"]).main, line["metrics"]):
+    parts, kind = [], kind_of(line["kind"], line["metrics"])
+    for column in expand(kind.main or kind.columns[:3], line["metrics"]):
         by_chance = line["chance"].get(column.metric)
         value = line["metrics"][column.metric]
         parts.append(f"{column.label} {_shown(value, column.form)}")
