@@ -18,7 +18,7 @@ from bigclip.evals.limits.items import (
 )
 from bigclip.evals.limits.scenes import Entity
 
-_LARGE, _SMALL = 0.085, 0.025
+_LARGE, _SMALL = 0.075, 0.02
 
 
 def make_sets(num_sets: int, cast: Cast, rng: np.random.Generator) -> list[ItemSet]:

@@ -27,7 +27,7 @@ RELATIONS = {
     "size": ("larger than", "smaller than"),
     "inside": ("around", "inside"),
 }
-_LARGE, _SMALL = 0.085, 0.025
+_LARGE, _SMALL = 0.075, 0.02
 _OUTER, _INNER = 0.22, 0.03
 _OVERLAP_AREA, _OVERLAP_STEP = 0.09, 0.1
 
