@@ -80,28 +80,68 @@ def get_config(arg: str = "softmax") -> ConfigDict:
     config.schedule = {"name": "cosine", "warmup_steps": 50}
     config.checkpoints = {"every_steps": 100, "keep_last": 10}
     config.log = {"every_steps": 10}
-    config.evals = {
+    config.evals = _evals()
+    return config
+
+
+def _evals() -> dict[str, dict]:
+    """What the evaluation job measures: three suites at every checkpoint, the rest at the end."""
+    concepts = {"kind": "webdataset", "shards": embedded.shards("heldout_concepts")}
+    style = {"kind": "webdataset", "shards": embedded.shards("heldout_style")}
+    # What a classifier on the frozen tower makes of new concepts: learned from the pictures of
+    # five artists, tested on those of a sixth.
+    artists = ("noto", "noto-v1", "twemoji", "emojione", "fluent-flat")
+    sixth = {
+        "source": concepts,
+        "where": {"style": "fluent-3d"},
+        "train": {"source": concepts, "where": {"style": artists}},
+        "label": "concept",
+    }
+    at_every_checkpoint = {
         # Concepts that no training text names, in styles seen in training; one pool per style.
         "heldout_concepts": {
             "suite": "retrieval",
-            "source": {"kind": "webdataset", "shards": embedded.shards("heldout_concepts")},
+            "source": concepts,
             "captions": ("{name}, {keywords}",),
             "group_by": "style",
         },
         # The same by their names alone: half of them hold a word that training never saw.
         "heldout_names": {
             "suite": "retrieval",
-            "source": {"kind": "webdataset", "shards": embedded.shards("heldout_concepts")},
+            "source": concepts,
             "captions": ("name",),
             "group_by": "style",
         },
         # Known concepts as an artist draws them whose pictures training never saw.
         "heldout_style": {
             "suite": "zero_shot",
-            "source": {"kind": "webdataset", "shards": embedded.shards("heldout_style")},
+            "source": style,
             "label": "concept",
             "names": "name",
             "templates": ("{}", "a picture of {}"),
         },
     }
-    return config
+    at_the_end = {
+        "new_concepts": {"suite": "linear_probe", **sixth},
+        # 16 for the penalty: big_vision's 1,024 is for a thousand dimensions and more.
+        "few_pictures": {"suite": "few_shot", **sixth, "shots": (1, 3), "strengths": (16.0,)},
+        "neighbours": {"suite": "knn", **sixth, "ks": (5, 1)},
+        # The model knows pictures of things and no geometric shapes, so scenes are made of them.
+        "limits": {"suite": "limits", "objects": "emoji"},
+        "robustness": {
+            "suite": "robustness",
+            "source": style,
+            "label": "concept",
+            "names": "name",
+            "num_images": 128,
+        },
+        "health": {
+            "suite": "health",
+            "source": concepts,
+            "captions": ("{name}, {keywords}",),
+            "map_label": "style",
+        },
+    }
+    return at_every_checkpoint | {
+        name: {**block, "every_steps": 0} for name, block in at_the_end.items()
+    }
