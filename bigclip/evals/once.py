@@ -60,7 +60,10 @@ def evaluate_once(
         start = time.perf_counter()
         evaluation = suite.evaluate(model)
         facts = {**key, "kind": suite.kind, "seconds": time.perf_counter() - start}
-        on_result(done.add(evaluation, **facts) if done else result_line(evaluation, **facts))
+        if done:
+            on_result(done.add(evaluation, **facts, source=suite.source))
+        else:
+            on_result(result_line(evaluation, **facts))
         suite.release()
         count += 1
     if done:

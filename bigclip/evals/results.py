@@ -74,9 +74,13 @@ class Results:
         kind: str,
         definition: str,
         seconds: float,
+        source: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Append a result and return its line. The details are written first, so that a line never
-        stands without them."""
+        """Append a result and return its line.
+
+        The details are written first, so that a line never stands without them. `source` is the
+        configuration of the pictures, for the report; the rest is what `result_line` takes.
+        """
         line = result_line(
             evaluation,
             run_id=run_id,
@@ -94,6 +98,7 @@ class Results:
                 np.savez(file, **evaluation.arrays)
             half.replace(details.with_suffix(".npz"))
         head = {"suite": suite, "kind": kind, "step": step, "definition": definition}
+        head["source"] = source
         half.write_text(_dump(head | evaluation.details), encoding="utf-8")
         half.replace(details)
         self._draw(step, suite, evaluation.metrics)

@@ -122,7 +122,13 @@ class Watch:
     def write(self, number: int, evaluation: Evaluation, seconds: float) -> None:
         """Write the result of a suite that the last order asked for."""
         suite = self._suites[number]
-        line = self.results.add(evaluation, **self._keys[number], kind=suite.kind, seconds=seconds)
+        line = self.results.add(
+            evaluation,
+            **self._keys[number],
+            kind=suite.kind,
+            seconds=seconds,
+            source=suite.source,
+        )
         self._evaluated += 1
         self._on_result(line)
 

@@ -68,7 +68,7 @@ class Books:
     """The picture books of a run's suites; suites of one source share theirs.
 
     Args:
-        run: whose configuration names the sources.
+        run: whose configuration names the sources, where the results themselves do not.
     """
 
     def __init__(self, run: Run):
@@ -77,7 +77,7 @@ class Books:
 
     def of(self, suite: SuiteHistory) -> PictureBook:
         """Return the book of a suite's test set; one without pictures if it has none."""
-        block = (self._evals.get(suite.name) or {}).get("source")
+        block = suite.details.get("source") or (self._evals.get(suite.name) or {}).get("source")
         key = json.dumps(block, sort_keys=True)
         if key not in self._books:
             self._books[key] = PictureBook(block)
