@@ -40,7 +40,7 @@ def number_classes(
             training record, or if two sets share records.
     """
     sets = {"test": test, "train": train} | ({} if val is None else {"val": val})
-    _check_apart(sets)
+    check_apart(sets)
     values = {name: _single_labels(records, label, name) for name, records in sets.items()}
     names = sorted(set(values["train"]))
     number = {name: position for position, name in enumerate(names)}
@@ -113,7 +113,12 @@ def _single_labels(records: Records, label: str | None, which: str) -> list[str]
     return [found for (found,) in labels.of]
 
 
-def _check_apart(sets: dict[str, Records]) -> None:
+def check_apart(sets: dict[str, Records]) -> None:
+    """Stop if two sets share records.
+
+    Raises:
+        ConfigError: names the two.
+    """
     names = list(sets)
     for i, one in enumerate(names):
         for other in names[i + 1 :]:

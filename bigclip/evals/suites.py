@@ -33,6 +33,7 @@ from bigclip.evals.few_shot import FewShot
 from bigclip.evals.health import Health
 from bigclip.evals.knn import Knn
 from bigclip.evals.limits.suite import Limits
+from bigclip.evals.linear_probe import LinearProbe
 from bigclip.evals.records import digest_text, read_records
 from bigclip.evals.retrieval import Retrieval
 from bigclip.evals.robustness import Robustness
@@ -53,6 +54,7 @@ SUITES: dict[str, type[Runner]] = {
     "health": Health,
     "knn": Knn,
     "limits": Limits,
+    "linear_probe": LinearProbe,
     "retrieval": Retrieval,
     "robustness": Robustness,
     "zero_shot": ZeroShot,
@@ -84,6 +86,7 @@ class Suite:
         kind: the name in `SUITES`.
         options: the suite's options, defaults filled in.
         weights: which of a checkpoint's parameters, of `WEIGHTS`.
+        source: the configuration of the pictures that are evaluated; None for made ones.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class Suite:
     ):
         self.name, self.kind, self.weights = block.name, block.kind, block.weights
         self.options = options
+        self.source = plain(block.sets["test"]["source"]) if "test" in block.sets else None
         self._every_steps = block.every_steps
         self._fingerprints, self._pictures, self._run = dict(fingerprints), list(pictures), run
 
@@ -118,6 +122,8 @@ class Suite:
             preprocess: the preprocessing, as the manifest has it.
         """
         parts = [_VERSION, self.kind, self.options, self._fingerprints, dict(preprocess)]
+        # What a suite has read from files that its options name: class names, prompts.
+        parts.append(getattr(self._run, "content", None))
         return digest_text(parts)[:12]
 
     def evaluate(self, model: Model) -> Evaluation:

@@ -1,0 +1,1 @@
+"""Linear classifiers on frozen features: logistic regression on the devices, by the book."""
