@@ -5,6 +5,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from absl import logging
+
 from bigclip.config import ConfigError, suggest
 from bigclip.data.records import BadRecord
 
@@ -40,6 +42,12 @@ def read_records(source: Any, *, where: Mapping[str, Any] | None = None) -> Reco
     Raises:
         ConfigError: if a record is broken, or if none is kept; names it, or the values there are.
     """
+    if getattr(source, "num_lost", 0):
+        logging.warning(
+            "%d samples of an evaluation set are there in part only, and left out; the first: %s",
+            source.num_lost,
+            source.faults[0],
+        )
     records = Records(source, [], [], [], [], "")
     digest = hashlib.sha256()
     seen: dict[str, set] = {name: set() for name in where or {}}

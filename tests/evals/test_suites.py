@@ -1,5 +1,6 @@
 """Opening suites: the sets that they take, and the steps at which they run."""
 
+import json
 from typing import Any
 
 import fakes
@@ -8,6 +9,7 @@ import pytest
 from bigclip.config import ConfigError
 from bigclip.evals import suites
 from bigclip.evals.evaluation import Evaluation
+from bigclip.evals.records import read_records
 from bigclip.evals.sets import EvalSet
 
 
@@ -89,6 +91,25 @@ def test_every_set_is_part_of_the_definition(block):
 def test_mistakes_are_told_before_data_is_read(block, changes, message):
     with pytest.raises(ConfigError, match=message):
         suites.check_suites({"name": block | changes})
+
+
+def test_what_is_read_from_files_is_part_of_the_definition(tmp_path, block):
+    names = tmp_path / "names.json"
+    zero_shot = {"suite": "zero_shot", "source": block["source"], "classes": str(names)}
+    found = []
+    for fox in ("fox", "red fox", "fox"):
+        names.write_text(json.dumps({"fox": fox, "owl": "owl", "cat": "cat"}))
+        found.append(opened(zero_shot).definition({}))
+    assert found[0] == found[2] != found[1]
+
+
+def test_half_samples_are_not_left_out_in_silence(tmp_path, caplog):
+    class Lossy(list):
+        num_lost, faults = 2, ["a.tar: 000003 has no picture"]
+
+    with caplog.at_level("WARNING", logger="absl"):
+        read_records(Lossy(fakes.make_source(["fox"], ["noto"])[0]))
+    assert "000003 has no picture" in caplog.text
 
 
 def test_what_a_set_holds_is_checked(block):
