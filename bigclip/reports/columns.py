@@ -26,6 +26,11 @@ class Column(NamedTuple):
     group: str = ""
     better: str = "higher"
 
+    @property
+    def full_label(self) -> str:
+        """The label with the heading above it, for places without headings."""
+        return f"{self.group}, {self.label}" if self.group else self.label
+
 
 class Chart(NamedTuple):
     """Metrics of one scale, drawn over the training steps.

@@ -84,7 +84,17 @@ KINDS: Mapping[str, Kind] = {
     ),
     "linear_probe": Kind(
         title="linear probe",
-        columns=_LABELLED,
+        columns=(
+            *_LABELLED,
+            Column("top1/std", "top-1", group="std. dev. of the folds", better="lower"),
+            Column(
+                "mean_per_class/std",
+                "mean per class",
+                group="std. dev. of the folds",
+                better="lower",
+            ),
+            Column("mAP/std", "mAP", group="std. dev. of the folds", better="lower"),
+        ),
         main=_main("linear probe"),
         charts=(Chart("accuracy, %", (_LABELLED[0], _LABELLED[2], _LABELLED[3])),),
         note="A linear probe is a logistic regression on frozen features; its strength of "
@@ -123,6 +133,23 @@ KINDS: Mapping[str, Kind] = {
         charts=(Chart("accuracy, %", (_LABELLED[0], _LABELLED[2])),),
         note="An attentive probe trains one attention pooling on the frozen features of the "
         "patches.",
+    ),
+    "robustness": Kind(
+        title="robustness to corruptions",
+        columns=(
+            Column("clean", "clean"),
+            Column("mean", "mean over corruptions"),
+            Column("relative", "relative to clean"),
+        ),
+        main=(
+            Column("mean", "mean over corruptions"),
+            Column("clean", "clean"),
+            Column("relative", "relative to clean"),
+        ),
+        charts=(Chart("accuracy, %", (Column("clean", "clean"), Column("mean", "corrupted"))),),
+        elsewhere=r"[^=/]+(/\d+)?",
+        note="Robustness is zero-shot accuracy on corrupted pictures (as Hendrycks and Dietterich, "
+        "2019); relative is the mean over corruptions and strengths by the clean accuracy.",
     ),
     "limits": Kind(
         title="limits",
@@ -191,23 +218,6 @@ KINDS: Mapping[str, Kind] = {
         note="Alignment is the mean squared distance of right pairs, uniformity the logarithm of "
         "the mean Gaussian kernel of all pairs (Wang and Isola, 2020): smaller is better for both. "
         "The modality gap is the distance between the mean image and the mean text embedding.",
-    ),
-    "robustness": Kind(
-        title="robustness to corruptions",
-        columns=(
-            Column("clean", "clean"),
-            Column("mean", "mean over corruptions"),
-            Column("relative", "relative to clean"),
-        ),
-        main=(
-            Column("mean", "mean over corruptions"),
-            Column("clean", "clean"),
-            Column("relative", "relative to clean"),
-        ),
-        charts=(Chart("accuracy, %", (Column("clean", "clean"), Column("mean", "corrupted"))),),
-        elsewhere=r"[^=/]+(/\d+)?",
-        note="Robustness is zero-shot accuracy on corrupted pictures (as Hendrycks and Dietterich, "
-        "2019); relative is the mean over corruptions and strengths by the clean accuracy.",
     ),
 }
 

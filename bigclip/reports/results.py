@@ -23,6 +23,7 @@ _COUNTED = (
     ("templates", "prompt templates"),
     ("sets", "sets of scenes"),
     ("corruptions", "corruptions"),
+    ("folds", "folds"),
     ("seeds", "draws"),
 )
 
@@ -108,7 +109,11 @@ def further(suite: SuiteHistory) -> Safe | None:
 def evaluated_on(suite: SuiteHistory) -> str:
     """Say how much was evaluated."""
     counts = suite.last["counts"]
-    parts = [f"{counts[name]:,} {label}" for name, label in _COUNTED if counts.get(name)]
+    parts = [
+        f"{counts[name]:,} {label}"
+        for name, label in _COUNTED
+        if counts.get(name) and (name, counts[name]) != ("folds", 1)
+    ]
     if counts.get("pools", 1) > 1:
         parts.append(f"{counts['pools']:,} groups")
     return ", ".join(parts)
@@ -184,6 +189,6 @@ def _units(columns: Sequence[Column]) -> str:
     if forms == {"percent", "rank"}:
         return ", in percent except for ranks"
     if "percent" in forms:
-        others = [column.label for column in columns if column.form != "percent"]
+        others = [column.full_label for column in columns if column.form != "percent"]
         return ", in percent except for " + ", ".join(dict.fromkeys(others))
     return ""

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from bigclip import checkpoints
 from bigclip.config import ConfigError
+from bigclip.reports.kinds import KINDS
 
 
 class SuiteHistory(NamedTuple):
@@ -47,7 +48,7 @@ class Run(NamedTuple):
         config: the resolved configuration.
         status: run.json.
         metrics: the lines of metrics.jsonl, ascending steps.
-        suites: those with results, in the order of the configuration.
+        suites: those with results, in the order of the table of kinds, then of the configuration.
         num_params: branch of the parameter tree -> number of parameters; {} if unknown.
     """
 
@@ -110,7 +111,8 @@ def _read_suites(workdir: Path, config: dict, run_id: str | None) -> list[SuiteH
         details = _read_object(workdir / "evaluations" / f"{name}-{lines[-1]['step']}.json")
         kind = str(lines[-1].get("kind"))
         suites.append(SuiteHistory(name, kind, lines, details, len(found) - len(lines)))
-    return suites
+    places = {kind: place for place, kind in enumerate(KINDS)}
+    return sorted(suites, key=lambda suite: places.get(suite.kind, len(places)))
 
 
 def _clean(line: dict[str, Any]) -> dict[str, Any]:

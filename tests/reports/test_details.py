@@ -102,6 +102,13 @@ def test_a_sweep_is_drawn_over_factors(key, axis):
     assert "Best pooled: 30\u2009% at 1,000" in shown
 
 
+def test_a_sweep_of_folds_is_drawn_by_its_means():
+    tried = ((1.0, 0.2, "a"), (1.0, 0.4, "b"), (10.0, 0.1, "a"))
+    entries = [{"layer": "x", "strength": s, "val": v, "fold": f} for s, v, f in tried]
+    chart = chart_of(probes.sweep(suite("linear_probe", {"sweep": entries})))
+    assert [point[2:] for point in chart["lines"][0]["points"]] == [["1", "30"], ["10", "10"]]
+
+
 def test_shots_have_whiskers_of_one_standard_deviation():
     curve = [{"shots": n, "mean": 0.1 * n, "std": 0.05} for n in (5, 1)]
     shown = probes.shots(suite("few_shot", {"curve": curve}))

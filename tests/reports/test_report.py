@@ -10,6 +10,7 @@ from bigclip import report
 from bigclip.config import ConfigError
 from bigclip.reports import write_report
 from bigclip.reports.pictures import PictureBook
+from bigclip.reports.run import read_run
 
 
 def read(workdir):
@@ -110,3 +111,33 @@ def test_the_command(workdir, tmp_path, capsys):
     assert "holds no run" in capsys.readouterr().err
     with pytest.raises(ConfigError):
         write_report(tmp_path / "nothing")
+
+
+def test_suites_stand_in_the_order_of_kinds_unknown_ones_at_the_end(workdir):
+    path = workdir / "evaluations.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    strange = lines[0] | {"suite": "a", "kind": "strange"}
+    probe = lines[1] | {"suite": "b", "kind": "linear_probe"}
+    path.write_text("".join(json.dumps(x) + "\n" for x in [strange, probe, *lines]))
+    kinds = [suite.kind for suite in read_run(workdir).suites]
+    assert kinds == ["retrieval", "zero_shot", "linear_probe", "strange"]
+
+
+def test_numbers_that_are_none_are_left_out(workdir):
+    path = workdir / "evaluations.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    odd = {"top1": None, "top5": "0.5", "mean_per_class": True, "mAP": 0.25, "ece": float("nan")}
+    lines = [line | {"metrics": odd, "chance": 3, "counts": None} for line in lines]
+    path.write_text("".join(json.dumps(x) + "\n" for x in lines))
+    run = read_run(workdir)
+    assert all(suite.last["metrics"] == {"mAP": 0.25} for suite in run.suites)
+    assert "25.0" in read(workdir).text
+
+
+def test_a_suite_that_ran_once_has_a_table_and_no_curve(workdir):
+    path = workdir / "evaluations.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(x) + "\n" for x in lines if x["step"] == 20))
+    page = read(workdir)
+    assert "concepts at one step" in page.text
+    assert not any(section.get("id") == "curves" for section in page.all("section"))

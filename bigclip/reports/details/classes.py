@@ -70,7 +70,7 @@ def confusions(suite: SuiteHistory) -> Safe | None:
             element(
                 "span",
                 str(other["name"]),
-                element("small", f" {numbers.percent(other['share'])}{numbers.THIN}%"),
+                _share(other["share"]) if entry["images"] > 1 else None,
                 class_="taken",
             )
             for other in entry["confused_with"][:_TAKEN_FOR]
@@ -94,6 +94,10 @@ def confusions(suite: SuiteHistory) -> Safe | None:
     )
 
 
+def _share(share: float) -> Safe:
+    return element("small", f" {numbers.percent(share)}{numbers.THIN}%")
+
+
 def templates(suite: SuiteHistory) -> Safe | None:
     """Accuracy with each prompt template alone, best first, folded away if there are many."""
     entries = suite.details.get("per_template") or []
@@ -111,7 +115,7 @@ def templates(suite: SuiteHistory) -> Safe | None:
         f"{suite.name}: one prompt template at a time, top-1 in percent",
         tables.head_row("template", "top-1"),
         rows,
-        "wordy",
+        "narrow",
     )
     if len(rows) <= 8:
         return shown

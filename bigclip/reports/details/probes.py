@@ -12,16 +12,17 @@ _AXES = {"strength": "strength", "learning_rate": "rate"}  # name in the details
 
 def sweep(suite: SuiteHistory) -> Safe | None:
     """Validation accuracy of each layer over the strengths, or learning rates, that were tried."""
-    layers: dict[str, list[tuple[float, float]]] = {}
+    layers: dict[str, dict[float, list[float]]] = {}
     entries = suite.details.get("sweep") or []
     if not entries:
         return None
     tried = "strength" if "strength" in entries[0] else "learning_rate"
     for entry in entries:
-        point = (float(entry[tried]), float(entry["val"]))
-        layers.setdefault(str(entry.get("layer") or ""), []).append(point)
+        layer = layers.setdefault(str(entry.get("layer") or ""), {})
+        layer.setdefault(float(entry[tried]), []).append(float(entry["val"]))
     lines, best = [], []
-    for number, (layer, points) in enumerate(layers.items()):
+    for number, (layer, found) in enumerate(layers.items()):
+        points = [(strength, sum(found[strength]) / len(found[strength])) for strength in found]
         if number < len(TONES):
             tone, pattern = line_of(number)
             lines.append(Line(layer, sorted(points), tone, pattern))
@@ -35,7 +36,8 @@ def sweep(suite: SuiteHistory) -> Safe | None:
         axis=Axis(_AXES[tried], is_log=True, format_fn=numbers.short),
         marks=True,
         format_fn=as_percent,
-        note=f"Best {', '.join(best)}.",
+        note=f"Best {', '.join(best)}."
+        + (" Means over the folds that tried a strength." if "fold" in entries[0] else ""),
     )
     return element("div", chart, class_="charts") if chart else None
 
