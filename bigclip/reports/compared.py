@@ -76,12 +76,11 @@ def _warning(name: str, found: Found, groups: list[Found]) -> Safe:
         config = entry.run.config
         block = {f"evals.{name}": (config.get("evals") or {}).get(name) or {}}
         blocks.append(block | {"preprocess": config.get("preprocess") or {}})
-    keys = list(differences(blocks))
+    keys = [key for key in differences(blocks) if not key.endswith(".every_steps")]
     where = (
         f" The runs differ in {', '.join(keys)}."
         if keys
-        else " Their settings are alike, so that it is the data that differ, or the format of the "
-        "results."
+        else " Their settings are alike, so that the data differ, or the version of the suite."
     )
     return element(
         "p",
