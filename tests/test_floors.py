@@ -30,6 +30,7 @@ FLOORS = {
     "report": 5,
     "inspect": 5,
     "plan": 5,
+    "probe": 5,
     "demo": 5,
 }
 # Rooms of one floor that may know each other, and in which direction.
