@@ -88,7 +88,7 @@ def document(title: str, header: Safe, parts: Iterable[tuple[str, str, Safe | No
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         element("title", title),
-        element("style", _file("style.css")),
+        element("style", _file("style.css"), _file("parts.css")),
     )
     return "<!doctype html>\n" + element("html", head, element("body", body), lang="en") + "\n"
 
