@@ -167,7 +167,7 @@ def _print_result(line: dict[str, Any]) -> None:
     for column in expand(kind.main or kind.columns[:3], line["metrics"]):
         by_chance = line["chance"].get(column.metric)
         value = line["metrics"][column.metric]
-        parts.append(f"{column.label} {_shown(value, column.form)}")
+        parts.append(f"{column.full_label} {_shown(value, column.form)}")
         if by_chance is not None:
             parts[-1] += f" (chance {_shown(by_chance, column.form)})"
     print(
@@ -252,6 +252,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on where it was", file=sys.stderr)
+        return 130
     except Exception:
         if jax.process_count() == 1:
             raise
