@@ -1,5 +1,6 @@
 """Eight fake CPU devices for every test, set before JAX looks for devices; and tiny runs."""
 
+import importlib.metadata
 import importlib.util
 import io
 import json
@@ -22,6 +23,10 @@ os.environ["XLA_FLAGS"] = " ".join(
         "--xla_cpu_collective_call_terminate_timeout_seconds=600",
     )
 )
+# Fusions made by way of MLIR take three times as long to compile. The flag is gone from jaxlib
+# 0.11, and XLA ends a process that sets a flag which it does not know.
+if importlib.metadata.version("jaxlib").startswith("0.10."):
+    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 # Commands that tests start compile the same few steps again and again: the first keeps them for the
 # others. Test workers inherit the folder of the process that starts them, which also removes it.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ.get(

@@ -21,14 +21,22 @@ from bigclip import checkpoints
 
 ROOT = pathlib.Path(__file__).parent.parent
 TOTAL_STEPS = 60
+SAVE_EVERY = 10
 
 
 def start(module, shards, workdir, *more):
-    """Start a command of its own process group, on one device."""
-    env = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    """Start a command on one device."""
+    flags = "--xla_backend_optimization_level=0"  # as for all tests, see conftest.py
+    env = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": flags,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
     command = [
         sys.executable, "-m", module, f"--config={ROOT}/tests/tiny_config.py:{shards}",
         f"--workdir={workdir}", f"--config.total_steps={TOTAL_STEPS}",
+        f"--config.checkpoints.every_steps={SAVE_EVERY}",
         "--config.data.source.access=stream", "--config.data.source.shuffle_window=16", *more,
     ]  # fmt: skip
     return subprocess.Popen(
@@ -98,9 +106,9 @@ def undisturbed(shards, tmp_path_factory):
 
 
 def test_killed_and_resumed_is_bit_identical(undisturbed, shards, tmp_path):
-    # Two kills: soon after the start (perhaps before the first checkpoint), and in the middle,
-    # with a worker process that must not outlive its trainer. The workers change nothing either.
-    for step, more in ((2, []), (25, ["--config.data.num_workers=1"])):
+    # Two kills: before the first checkpoint, and in the middle (perhaps while one is written), with
+    # a worker process that must not outlive its trainer. The workers change nothing either.
+    for step, more in ((2, []), (3 * SAVE_EVERY, ["--config.data.num_workers=1"])):
         process = start("bigclip.train", shards, tmp_path, *more)
         read_until(process, step)
         children = children_of(process.pid)

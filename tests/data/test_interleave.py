@@ -19,11 +19,15 @@ def test_the_pattern_is_this_one():
 
 
 @hypothesis.given(WEIGHTS)
+@hypothesis.example([1.0, 1.0, 9.908203125, 9.908203125, 413.96875])
 @hypothesis.settings(max_examples=30, deadline=None)
 def test_every_prefix_is_within_one_of_its_share(weights):
     mix = Interleave(weights)
     places = np.array([mix.part(place) for place in range(2 * mix.period)])
-    assert np.abs(mix.shares - np.array(weights) / sum(weights)).max() < 1e-4
+    # Of 16,384 places a part has at most one too few or too many, and so has every other, by which
+    # their sum is off.
+    bound = max(1, len(weights) - 1) / (2**14 - len(weights))
+    assert np.abs(mix.shares - np.array(weights) / sum(weights)).max() < bound
     for part, share in enumerate(mix.shares):
         so_far = np.cumsum(places == part)
         assert np.abs(so_far - share * np.arange(1, len(places) + 1)).max() < 1 + 1e-9

@@ -94,7 +94,9 @@ def test_no_overflow_at_large_scales(scale, implementation):
                 lambda *x: softmax_loss(*x, pairs=options), argnums=(0, 1, 2), has_aux=True
             )
         )(image_emb, text_emb, np.float32(scale))
-        loss, _ = sigmoid_loss(image_emb, text_emb, scale, np.float32(-10), pairs=options)
+        loss, _ = jax.jit(lambda *x: sigmoid_loss(*x, pairs=options))(
+            image_emb, text_emb, scale, np.float32(-10)
+        )
     expected, _ = softmax_reference(image_emb, text_emb, scale)
     np.testing.assert_allclose(value, expected, rtol=1e-5)
     assert all(np.isfinite(gradient).all() for gradient in gradients)
@@ -107,11 +109,12 @@ def test_a_hopeless_and_a_perfect_batch():
     # Logits of -100 for all true pairs; and of 100 where all others are at 0.
     same = jnp.eye(8)
     ring = PairOptions(implementation="ring", row_tile=1, column_tile=1)
+    loss = jax.jit(lambda *x: softmax_loss(*x, pairs=ring))
     with jax.set_mesh(mesh_of("8")):
-        value, metrics = softmax_loss(same, -same, 100.0, pairs=ring)
+        value, metrics = loss(same, -same, 100.0)
         np.testing.assert_allclose(value, 100 + np.log(7 + np.exp(-100)), rtol=1e-6)
         assert metrics["batch_accuracy"] == 0
-        value, metrics = softmax_loss(same, same, 100.0, pairs=ring)
+        value, metrics = loss(same, same, 100.0)
         assert metrics["batch_accuracy"] == 1
     assert 0 <= value < 1e-30
 
@@ -134,8 +137,13 @@ def test_metrics(implementation):
     options = PairOptions(implementation=implementation, row_tile=1, column_tile=1)
     with jax.set_mesh(mesh_of("8")):
         for bias, (_, metrics) in (
-            (0.0, softmax_loss(image_emb, text_emb, 10.0, pairs=options)),
-            (-3.0, sigmoid_loss(image_emb, text_emb, 10.0, -3.0, pairs=options)),
+            (0.0, jax.jit(lambda *x: softmax_loss(*x, pairs=options))(image_emb, text_emb, 10.0)),
+            (
+                -3.0,
+                jax.jit(lambda *x: sigmoid_loss(*x, pairs=options))(
+                    image_emb, text_emb, 10.0, -3.0
+                ),
+            ),
         ):
             own = np.diag(logits)
             expected = {

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,16 +17,20 @@ def block(**changes):
     return {"name": "contrastive", "architecture": "tiny-clip", "dtype": "float32", **changes}
 
 
-def scalars(task):
-    params = task.init(jax.random.key(0))
+@functools.cache
+def drawn_params(**changes):
+    """The same in several tests: an initialisation takes seconds to compile."""
+    return jax.jit(make_task(block(**changes), **PIXELS).init)(jax.random.key(0))
+
+
+def scalars(params):
     return {name: float(params[name]) for name in params if name.startswith("log")}
 
 
 def test_the_scalars_start_as_published():
-    softmax, sigmoid = make_task(block(), **PIXELS), make_task(block(loss="sigmoid"), **PIXELS)
-    assert scalars(softmax) == pytest.approx({"log_logit_scale": np.log(1 / 0.07)})
+    assert scalars(drawn_params()) == pytest.approx({"log_logit_scale": np.log(1 / 0.07)})
     expected = {"log_logit_scale": np.log(10), "logit_bias": -10}
-    assert scalars(sigmoid) == pytest.approx(expected)
+    assert scalars(drawn_params(loss="sigmoid")) == pytest.approx(expected)
 
 
 def test_the_scale_is_clipped_as_published():
@@ -56,16 +62,16 @@ def test_normalise():
 
 def test_forward_lets_no_example_see_another():
     task = make_task(block(), **PIXELS)
-    params = jax.jit(task.init)(jax.random.key(0))
+    params, forward = drawn_params(), jax.jit(task.forward)
     rng = np.random.default_rng(0)
     examples = {
         "image": rng.integers(0, 256, (4, 24, 24, 3), np.uint8),
         "text": rng.integers(1, 99, (4, 11), np.int32),
     }
     keys = jax.random.split(jax.random.key(1), 4)
-    together = task.forward(params, examples, keys)
+    together = forward(params, examples, keys)
     changed = {name: np.concatenate([x[:1], x[:0:-1]]) for name, x in examples.items()}
-    other = task.forward(params, changed, keys)
+    other = forward(params, changed, keys)
     for name in together:
         # The same example beside others; another order of summation inside the matrix products.
         np.testing.assert_allclose(together[name][0], other[name][0], atol=1e-5)
@@ -73,7 +79,7 @@ def test_forward_lets_no_example_see_another():
 
 def test_score_is_the_objectives_logit():
     task = make_task(block(loss="sigmoid"), **PIXELS)
-    params = jax.jit(task.init)(jax.random.key(0))
+    params = drawn_params(loss="sigmoid")
     rng = np.random.default_rng(0)
     image_emb, text_emb = (
         normalise(jnp.asarray(rng.normal(size=(6, 32)), jnp.float32)) for _ in range(2)
@@ -98,13 +104,13 @@ def test_equal_captions_get_equal_numbers():
 
 def test_equal_captions_are_no_negatives_if_one_says_so():
     task = make_task(block(pairs={"duplicates": "mask"}), **PIXELS)
-    params = jax.jit(task.init)(jax.random.key(0))
+    params = drawn_params()  # which do not depend on how the pairs are taken
     rng = np.random.default_rng(0)
     examples = {
         "image": rng.integers(0, 256, (2, 24, 24, 3), np.uint8),
         "text": np.tile(rng.integers(1, 99, (1, 11), np.int32), (2, 1)),
     }
-    outputs = task.forward(params, examples, jax.random.split(jax.random.key(1), 2))
+    outputs = jax.jit(task.forward)(params, examples, jax.random.split(jax.random.key(1), 2))
     # Two pictures of one caption: nothing is left to tell apart.
     assert float(task.objective(params, outputs, 0.0)[0]) == pytest.approx(0, abs=1e-6)
     plain = make_task(block(), **PIXELS)

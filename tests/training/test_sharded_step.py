@@ -56,12 +56,18 @@ def inputs(loss):
 
 
 @functools.cache
+def drawn_params(loss):
+    """The way of computing the pairs has no parameters."""
+    return jax.jit(task(loss).init)(jax.random.key(1))
+
+
+@functools.cache
 def value_and_gradient(loss, mesh_name, micro_batch_size, implementation="auto"):
     sizes = MESHES[mesh_name]
     num_devices = int(np.prod(list(sizes.values()))) if sizes else 1
     mesh = make_mesh(**sizes, devices=jax.devices()[:num_devices])
     one = task(loss, implementation)
-    params = jax.jit(one.init)(jax.random.key(1))
+    params = drawn_params(loss)
     params = jax.device_put(params, shard_params(params, one.rules, mesh))
     examples = jax.device_put(inputs(loss), batch_sharding(mesh))
 
@@ -76,19 +82,38 @@ def value_and_gradient(loss, mesh_name, micro_batch_size, implementation="auto")
     return jax.device_get((value, gradient))
 
 
+# Every mesh, every way of computing the pairs, and slices beside whole batches, with one loss or
+# the other. The slow tests go through all combinations.
+LAYOUTS = [
+    *((name, None, "auto") for name in list(MESHES)[1:]),
+    ("1", 8, "auto"),
+    ("2 data", None, "gather"),
+    ("8 data", 8, "ring"),
+    ("2 x 2 x 2", 8, "ring"),
+    ("replica 2 x data 2 x fsdp 2", 8, "gather"),
+    ("replica 2 x data 2 x fsdp 2", None, "ring"),
+]
+QUICK = {
+    ("softmax", "1", 8, "auto"),
+    ("softmax", "8 tensor", None, "auto"),
+    ("softmax", "2 x 2 x 2", None, "auto"),
+    ("softmax", "8 data", 8, "ring"),
+    ("softmax", "replica 2 x data 2 x fsdp 2", 8, "gather"),
+    ("sigmoid", "4 data", None, "auto"),
+    ("sigmoid", "8 fsdp", None, "auto"),
+    ("sigmoid", "2 data", None, "gather"),
+    ("sigmoid", "2 x 2 x 2", 8, "ring"),
+    ("sigmoid", "replica 2 x data 2 x fsdp 2", None, "ring"),
+}
+
+
 @pytest.mark.parametrize(
-    ("mesh_name", "micro_batch_size", "implementation"),
+    ("loss", "mesh_name", "micro_batch_size", "implementation"),
     [
-        *((name, None, "auto") for name in list(MESHES)[1:]),
-        ("1", 8, "auto"),
-        ("2 data", None, "gather"),
-        ("8 data", 8, "ring"),
-        ("2 x 2 x 2", 8, "ring"),
-        ("replica 2 x data 2 x fsdp 2", 8, "gather"),
-        ("replica 2 x data 2 x fsdp 2", None, "ring"),
+        pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow)
+        for case in ((loss, *layout) for loss in ("softmax", "sigmoid") for layout in LAYOUTS)
     ],
 )
-@pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
 def test_equals_one_device(loss, mesh_name, micro_batch_size, implementation):
     expected, expected_gradient = value_and_gradient(loss, "1", None)
     value, gradient = value_and_gradient(loss, mesh_name, micro_batch_size, implementation)
