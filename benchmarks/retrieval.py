@@ -14,7 +14,7 @@ from bigclip.data.preprocess import Preprocess
 from bigclip.data.sources import open_random_access
 from bigclip.data.tokenizer import Tokenizer
 from bigclip.evals.records import metadata_values, read_records
-from bigclip.evals.retrieval import Pool, make_pools, pair_up
+from bigclip.evals.retrieval.suite import Pool, make_pools, pair_up
 from bigclip.evals.texts import fill, record_texts
 
 KS = (1, 5)

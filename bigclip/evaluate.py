@@ -34,9 +34,10 @@ from jax.sharding import Mesh
 
 from bigclip import api, checkpoints
 from bigclip.config import ConfigError, read_file
-from bigclip.evals import follow as following
-from bigclip.evals import loading, once, results, suites
-from bigclip.evals.watch import Outcome
+from bigclip.evals import suites
+from bigclip.evals.job import follow as following
+from bigclip.evals.job import loading, once, results
+from bigclip.evals.job.watch import Outcome
 from bigclip.parallel import AXES, is_main, make_mesh, num_batch_shards, processes
 from bigclip.reports import write_report
 from bigclip.reports.kinds import expand, kind_of

@@ -16,9 +16,9 @@ from bigclip.config import ConfigError, choose
 from bigclip.evals import multi_label
 from bigclip.evals.embedding import Model
 from bigclip.evals.evaluation import Evaluation
-from bigclip.evals.labelled import check_apart, check_positive
 from bigclip.evals.probes import folds as fold_plans
 from bigclip.evals.probes import measures
+from bigclip.evals.probes.labelled import check_apart, check_positive
 from bigclip.evals.probes.labels import held_out_rows, read_targets
 from bigclip.evals.probes.logistic import MAX_ITER, LogisticRegression
 from bigclip.evals.probes.saved import Probe, linear, scaled

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bigclip.evals.calibration import confidences
-from bigclip.evals.ranking import TIE_TOLERANCE
+from bigclip.evals.ranks.ranking import TIE_TOLERANCE
+from bigclip.evals.zero_shot.calibration import confidences
 
 
 class Predictions(NamedTuple):

@@ -26,19 +26,19 @@ from typing import Any, NamedTuple, Protocol
 
 from bigclip.config import ConfigError, check, choose, plain, resolve, suggest
 from bigclip.data.sources import open_random_access
-from bigclip.evals.attentive_probe import AttentiveProbe
 from bigclip.evals.embedding import Model, Pictures
 from bigclip.evals.evaluation import Evaluation
-from bigclip.evals.few_shot import FewShot
-from bigclip.evals.health import Health
-from bigclip.evals.knn import Knn
+from bigclip.evals.health.suite import Health
 from bigclip.evals.limits.suite import Limits
 from bigclip.evals.linear_probe import LinearProbe
+from bigclip.evals.probes.attentive_probe import AttentiveProbe
+from bigclip.evals.probes.few_shot import FewShot
+from bigclip.evals.probes.knn import Knn
 from bigclip.evals.records import digest_text, read_records
-from bigclip.evals.retrieval import Retrieval
-from bigclip.evals.robustness import Robustness
+from bigclip.evals.retrieval.suite import Retrieval
+from bigclip.evals.robustness.suite import Robustness
 from bigclip.evals.sets import EvalSet
-from bigclip.evals.zero_shot import ZeroShot
+from bigclip.evals.zero_shot.suite import ZeroShot
 
 
 class Runner(Protocol):

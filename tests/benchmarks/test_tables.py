@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import tables
 from benchmarks.retrieval import KS, chance_metrics, pool_metrics, recalls
-from bigclip.evals.retrieval import Pool
+from bigclip.evals.retrieval.suite import Pool
 
 
 def _counted(scores: list[list[float]], right: set[tuple[int, int]], k: int) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bigclip.evals import ranking
+from bigclip.evals.ranks import ranking
 from bigclip.evals.records import Records
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 
 from bigclip.data.preprocess import Preprocess
-from bigclip.evals import ranking
+from bigclip.evals.ranks import ranking
 
 
 class FakeRecord(NamedTuple):

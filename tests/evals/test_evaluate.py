@@ -16,7 +16,7 @@ import bigclip
 from bigclip import evaluate as job
 from bigclip.config import ConfigError
 from bigclip.data.sources import open_source
-from bigclip.evals.results import read_lines
+from bigclip.evals.job.results import read_lines
 
 TESTS = Path(__file__).parents[1]
 CONCEPTS = [f"{colour} {shape}" for colour in ("red", "blue", "green") for shape in "abcdef"]

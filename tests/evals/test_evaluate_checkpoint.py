@@ -14,7 +14,7 @@ import saved_model
 
 from bigclip import evaluate as job
 from bigclip.config import ConfigError
-from bigclip.evals.results import read_lines
+from bigclip.evals.job.results import read_lines
 
 PATIENCE_SECONDS = 300  # much more than it takes; cores may be shared with other tests
 CONCEPTS = [f"{colour} {shape}" for colour in ("red", "blue", "green") for shape in "abcd"]

@@ -1,8 +1,8 @@
 """Accuracies on sets of pictures and texts, and Winoground's three scores.
 
 Scores that are equal up to rounding are decided by lot, in expectation, as in
-`bigclip.evals.recall`: a model that scores everything alike stands exactly at chance. A score that
-is no number makes wrong whatever it takes part in.
+`bigclip.evals.ranks.recall`: a model that scores everything alike stands exactly at chance. A score
+that is no number makes wrong whatever it takes part in.
 """
 
 import itertools
@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from bigclip.evals.ranking import TIE_TOLERANCE
+from bigclip.evals.ranks.ranking import TIE_TOLERANCE
 
 
 def choice_accuracy(scores: np.ndarray) -> np.ndarray:

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 
 from bigclip.config import ConfigError
-from bigclip.evals.labelled import hold_out
 from bigclip.evals.labels import class_index, read_labels
 from bigclip.evals.probes.folds import rarest_label
+from bigclip.evals.probes.labelled import hold_out
 from bigclip.evals.records import Records
 
 
@@ -71,8 +71,8 @@ def read_targets(label: str | None, sets: dict[str, Records], learnt: str) -> Ta
 def held_out_rows(targets: np.ndarray, share: float, seed: int) -> np.ndarray:
     """Choose the rows that choose the strength, where there is no validation set: [I] bool.
 
-    The share of every class, by `bigclip.evals.labelled.hold_out`; of several labels a row counts
-    for its rarest one.
+    The share of every class, by `bigclip.evals.probes.labelled.hold_out`; of several labels a row
+    counts for its rarest one.
     """
     group = rarest_label(targets) if targets.ndim == 2 else targets
     return hold_out(group, share, seed)

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from bigclip.evals import multi_label
-from bigclip.evals.labelled import mean_per_class
 from bigclip.evals.predictions import confusions
+from bigclip.evals.probes.labelled import mean_per_class
 from bigclip.evals.probes.labels import Targets
 
 _FEW = 5  # top-5 of no more classes is always right

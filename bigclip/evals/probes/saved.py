@@ -10,7 +10,7 @@ import numpy as np
 from etils import epath
 
 from bigclip.config import ConfigError, suggest
-from bigclip.evals.rows import map_rows
+from bigclip.evals.probes.map_rows import map_rows
 
 _FIELDS = ("kernel", "bias", "classes", "layer", "strength", "normalize", "is_multi")
 

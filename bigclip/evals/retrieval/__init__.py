@@ -1,0 +1,1 @@
+"""Image to text and text to image, and whether another wording finds the same."""

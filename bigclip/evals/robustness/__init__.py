@@ -1,0 +1,1 @@
+"""Zero-shot accuracy on corrupted pictures."""

@@ -1,0 +1,1 @@
+"""Classification by the names of classes: names, prompts, their scores, and what they tell."""

@@ -1,0 +1,136 @@
+"""Labels of records, and the classes that stand for them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from bigclip.config import ConfigError
+from bigclip.evals.labels import class_index, read_labels
+from bigclip.evals.records import Records
+from bigclip.evals.zero_shot.classes import Class, keep_candidates, read_classes
+from bigclip.evals.zero_shot.prompts import read_table
+
+
+def records(*metadata, captions=None):
+    num = len(metadata)
+    keys = [f"record {i}" for i in range(num)]
+    captions = captions or [{} for _ in range(num)]
+    return Records(None, list(range(num)), keys, captions, list(metadata), "")
+
+
+def classes_of(found, classes=None, names=None, **options):
+    labels = read_labels(found, None)
+    return read_classes(labels, classes, found.captions, names, **options)
+
+
+def test_labels_of_every_form():
+    single = read_labels(records({"label": 3}, {"label": np.int64(3)}, {"label": "fox"}), None)
+    assert single.of == [["3"], ["3"], ["fox"]]
+    assert not single.is_multi
+    several = read_labels(records({"tags": [1, 4, 1]}, {"tags": []}, {"tags": 2}), "tags")
+    assert several.of == [["1", "4"], [], ["2"]]
+    assert several.is_multi
+    assert several.distinct == ["1", "4", "2"]
+    assert read_labels(records({"concept": "owl"}), None).of == [["owl"]]
+    assert class_index(several, ["4", "2", "1"]) == [[2, 0], [], [1]]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ([{"labl": 1}], "no such metadata key. Did you mean 'labl'"),
+        ([{"label": 1.5}], "a label is a whole number"),
+        ([{"label": {"a": 1}}], "a label is a whole number"),
+        ([{"label": []}, {"label": []}], "no record has any label"),
+    ],
+)
+def test_labels_that_are_none(metadata, message):
+    with pytest.raises(ConfigError, match=message):
+        read_labels(records(*metadata), None)
+
+
+def test_names_come_from_the_records():
+    named = records({"label": 10, "class_name": "owl"}, {"label": 9, "class_name": "red fox"})
+    assert classes_of(named) == [Class("9", ["red fox"]), Class("10", ["owl"])]
+    several = records({"label": [1, 0], "class_name": ["b", "a"]}, {"label": [], "class_name": []})
+    assert classes_of(several) == [Class("0", ["a"]), Class("1", ["b"])]
+    captions = [{"title": ["an owl", "a bird"]}, {}]
+    captioned = records({"label": 0}, {"label": 0}, captions=captions)
+    assert classes_of(captioned, names="title") == [Class("0", ["an owl"])]
+    with pytest.raises(ConfigError, match="no record of the class '0' has a text"):
+        classes_of(records({"label": 0}))
+
+
+def test_tables_go_by_identifier_name_or_number():
+    table = read_table("clip:imagenet", "classes")
+    for label, number in (("n01443537", 1), (999, 999)):
+        found = classes_of(records({"label": label}), "clip:imagenet")
+        assert len(found) == 1000
+        assert found[number] == Class(str(label), table.classes[number])
+    with pytest.raises(ConfigError, match="two classes have one name"):  # "missile", for one
+        classes_of(records({"label": "electric ray"}), "clip:imagenet")
+    by_name = classes_of(
+        records({"label": "edible fruit"}, {"label": "apple pie"}), ["apple pie", "edible fruit"]
+    )
+    assert by_name == [Class("apple pie", ["apple pie"]), Class("edible fruit", ["edible fruit"])]
+    several = classes_of(records({"label": 3}), "clip:fer2013")
+    assert several[3].names == ["happy", "smiling"]
+
+
+def test_a_numbering_that_the_names_contradict_is_refused():
+    stl10 = ["airplane", "bird", "car", "cat"]
+    right = records({"label": 2, "class_name": "Car"}, {"label": 1, "class_name": "fowl"})
+    assert classes_of(right, stl10)[2] == Class("2", ["car"])
+    wrong = records({"label": 1, "class_name": "Car"})
+    with pytest.raises(ConfigError, match="class 1 is called 'Car', but that is number 2"):
+        classes_of(wrong, stl10)
+    folders = records({"label": 0, "class_name": "n01443537"})  # of ImageNet-R
+    with pytest.raises(ConfigError, match="label = 'class_name'"):
+        classes_of(folders, "clip:imagenet")
+    food = records({"class_name": "Cheese_Plate"}, {"class_name": "apple pie"})
+    found = read_classes(read_labels(food, "class_name"), "clip:food101", food.captions, None)
+    assert found[0] == Class("apple pie", ["apple pie"])
+    assert Class("Cheese_Plate", ["cheese plate"]) in found
+    assert len(found) == 101
+    by_id = read_classes(
+        read_labels(folders, "class_name"), "clip:imagenet", folders.captions, None
+    )
+    assert by_id[1].label == "n01443537"
+
+
+def test_candidates_are_labels_a_file_or_a_table(tmp_path):
+    classes = [Class(str(i), [f"c{i}"]) for i in range(1000)]
+    (tmp_path / "mask.txt").write_text("6\n3\n")
+    (tmp_path / "mask.json").write_text(json.dumps([6, 3]))
+    for mask in ([3, 6], ("6", "3"), str(tmp_path / "mask.txt"), str(tmp_path / "mask.json")):
+        assert keep_candidates(classes, mask) == [3, 6]
+    # The first ones of each set's published list of numbers.
+    assert keep_candidates(classes, "clip:imagenet_a")[:4] == [6, 11, 13, 15]
+    assert keep_candidates(classes, "clip:imagenet_r")[:4] == [1, 2, 4, 6]
+    ids = read_table("clip:imagenet", "classes").ids
+    by_id = [Class(one, [one]) for one in ids]
+    assert keep_candidates(by_id, "clip:imagenet_a")[:4] == [6, 11, 13, 15]
+    for mask, message in (
+        (["1001"], "'1001' is no class"),
+        ([], "names no class"),
+        ("clip:food101", "no classes with identifiers"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            keep_candidates(classes, mask)
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (3, "classes must be names"),
+        ([], "classes must be names"),
+        ({"0": []}, "at least one name"),
+        ({"0": 3}, "3 is neither a name nor a list"),
+        ("clip:fod101", "Did you mean 'clip:food101'"),
+        ("/absent.json", "cannot read /absent.json"),
+    ],
+)
+def test_mistakes_are_told(classes, message):
+    with pytest.raises(ConfigError, match=message):
+        classes_of(records({"label": 0}), classes)
