@@ -15,7 +15,8 @@ class Interleave:
     itself after a while, so a place far along is as near as the first.
 
     Attributes:
-        shares: the weights as they are kept, to 1/16,384.
+        shares: the weights as they are kept: multiples of one in 16,384, and off by at most that
+            for every further part.
     """
 
     def __init__(self, weights: Sequence[float]):
