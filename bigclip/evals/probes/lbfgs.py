@@ -123,7 +123,7 @@ def advance(
         value, gradient: at `trial_point(search)`.
         tolerance: a problem has converged when the model promises a fall of no more than this
             share of the value ...
-        slack: ... or of no more than this.
+        slack: ... and of no more than this.
         max_iter: the most directions.
     """
     slope = _dot(gradient, search.direction)
@@ -187,7 +187,7 @@ def _next_direction(search, value, gradient, tolerance, slack, max_iter) -> Sear
     slope = _dot(direction, gradient)
     point = search.point + step
     iterations = search.iterations + 1
-    converged = -slope / 2 <= tolerance * jnp.abs(value) + slack
+    converged = -slope / 2 <= jnp.minimum(tolerance * jnp.abs(value), slack)
     status = jnp.where(iterations >= max_iter, OUT_OF_STEPS, RUNNING)
     infinite = jnp.full((), jnp.inf)
     return search._replace(

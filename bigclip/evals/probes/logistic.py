@@ -6,6 +6,7 @@ there, several classes share one softmax, and two classes have one sigmoid. Seve
 are so many problems of two classes (binary relevance).
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -27,13 +28,17 @@ from bigclip.evals.probes.rows import (
 )
 
 MAX_ITER = 1000  # the CLIP paper's
-TOLERANCE = 2e-9
+TOLERANCE = 5e-9
 _MEMORY = 10  # pairs that L-BFGS keeps
 # After so many evaluations the diagonal of the Hessian, which the pairs correct, is made anew.
 _REFRESHED = (3, 10, 25, 50, 100, 200, 400)
 # Multiplications of a pass over the rows: below, another compiled function would cost more than
-# is saved by leaving out the diagonal, or the problems that are solved.
-_SMALL_PASS = 2e9
+# is saved by leaving out the diagonal.
+_SMALL_PASS = 2e8
+# Logits of a block of problems, which go through the rows together: what makes a matrix product
+# efficient. A block costs until the last of its problems is solved.
+_BLOCK_COLUMNS = {"cpu": 64}
+_BLOCK_COLUMNS_ELSEWHERE = 4096
 
 
 class Fit(NamedTuple):
@@ -65,7 +70,7 @@ class LogisticRegression:
         features: float32 [I, E].
         targets: int [I], classes 0 to K - 1; or bool [I, T], labels.
         num_classes: K; of labels their number T.
-        max_strengths: the most strengths that will be fitted at once; it decides the tiles.
+        max_strengths: strengths that will be fitted at once; more are compiled for anew.
         devices: by default all of this process. The result does not depend on them but for
             rounding.
 
@@ -92,9 +97,10 @@ class LogisticRegression:
         self._labels = targets.shape[1] if targets.ndim == 2 else None
         self._mesh = row_mesh(devices)
         self._axes: Axes = find_axes(features)
-        self._columns = max_strengths * num_classes
-        self._parts = (self._place(features, targets),)
+        self._max_strengths = max_strengths
         self.num_rows, self.num_classes = len(features), num_classes
+        self._columns = min(max_strengths * num_classes, max(num_classes, self._block_columns()))
+        self._parts = (self._place(features, targets),)
 
     def with_rows(self, features: np.ndarray, targets: np.ndarray) -> "LogisticRegression":
         """Return the same with further rows: validation rows, when the strength is chosen."""
@@ -126,7 +132,7 @@ class LogisticRegression:
         start: tuple[np.ndarray, np.ndarray] | None = None,
         max_iter: int = MAX_ITER,
         tolerance: float = TOLERANCE,
-        slack: float = 0.0,
+        slack: float = np.inf,
     ) -> Fit:
         """Fit a classifier at each strength, all in the same passes over the rows.
 
@@ -137,91 +143,99 @@ class LogisticRegression:
             max_iter: the most L-BFGS iterations of a problem; a warning tells if they run out.
             tolerance: a problem has converged when the next step promises less than this share of
                 the objective ...
-            slack: ... or less than so much, in nats a row.
+            slack: ... and less than so much, in nats a row.
         """
         strengths = np.asarray(strengths, np.float64)
         problems = self._problems(strengths)
-        num_problems = len(problems.column)
-        search = self._begin(problems, start)
-        lane = np.arange(num_problems)  # the problem of each lane that is still computed
-        finished = np.zeros(num_problems, bool)
-        points: np.ndarray | None = None
-        values, iterations = np.zeros(num_problems), np.zeros(num_problems, int)
-        status = np.full(num_problems, lbfgs.RUNNING)
+        num_problems = len(strengths) * (self._labels or 1)
+        search = self._begin(problems, num_problems, start)
+        share = problems.column.shape[1] / num_problems  # of a block
         evaluations, rounds = 0.0, 0
-        while not finished.all():
+        while True:
+            status = np.array(search.status)
+            blocks = np.flatnonzero((status == lbfgs.RUNNING).any(axis=1))
+            if not len(blocks):
+                break
             rounds += 1
-            fresh = rounds in _REFRESHED or self._is_small(len(lane))
+            evaluations += len(blocks) * share
+            fresh = rounds in _REFRESHED or self._is_small
             trial = _trial_points(search)
-            value, gradient, metric = self._evaluate(problems, trial, fresh)
+            value, gradient, metric = self._evaluate(problems, trial, blocks, fresh)
+            if fresh:
+                search = search._replace(metric=jnp.where(metric > 0, metric, search.metric))
             search = _advance(
-                search, value, gradient, metric, tolerance, slack, max_iter, metric is not None
+                search, value, gradient, *_padded(blocks, len(status)), tolerance, slack, max_iter
             )
-            evaluations += len(lane) / num_problems
-            now = np.asarray(search.status)
-            done = now != lbfgs.RUNNING
-            shrink = not self._is_small(len(lane)) and 2 * (~done).sum() <= len(lane)
-            if not (shrink or done.all()):
-                continue
-            if points is None:
-                points = np.zeros((num_problems, *search.point.shape[1:]), np.float32)
-            points[lane[done]] = np.asarray(search.point)[done]
-            values[lane[done]] = np.asarray(search.value, np.float64)[done]
-            iterations[lane[done]] = np.asarray(search.iterations)[done]
-            status[lane[done]] = now[done]
-            finished[lane[done]] = True
-            lane = lane[~done]
-            if len(lane):
-                kept = np.flatnonzero(~done)
-                search, problems = jax.tree.map(lambda leaf, k=kept: leaf[k], (search, problems))
-        return self._result(strengths, points, values, iterations, status, evaluations)
+        points, *rest = (
+            np.asarray(leaf).reshape(-1, *leaf.shape[2:])[:num_problems]
+            for leaf in (search.point, search.value, search.iterations, search.status)
+        )
+        return self._result(strengths, points, *rest, evaluations)
 
     def _place(self, features: np.ndarray, targets: np.ndarray) -> Rows:
         return place_rows(features, targets, self._axes, num_columns=self._columns, mesh=self._mesh)
 
     def _problems(self, strengths: np.ndarray) -> objective.Problems:
+        """Lay the problems out in blocks; as many for fewer strengths, so as not to compile."""
         labels = self._labels or 1
+        count = max(len(strengths), self._max_strengths) * labels
+        size = min(max(self._block_columns() // self._k, 1), count)
+        size = -(-count // -(-count // size))  # even blocks
+        shape = (-(-count // size), size)
+        penalty = np.repeat(strengths / self.num_rows, labels)
+        column = np.tile(np.arange(labels), len(strengths))
+        fill = (0, shape[0] * size - len(column))
         return objective.Problems(
-            penalty=jnp.asarray(np.repeat(strengths / self.num_rows, labels), jnp.float32),
-            column=jnp.asarray(np.tile(np.arange(labels), len(strengths)), jnp.int32),
+            penalty=jnp.asarray(np.pad(penalty, fill, "edge").reshape(shape), jnp.float32),
+            column=jnp.asarray(np.pad(column, fill, "edge").reshape(shape), jnp.int32),
         )
 
-    def _is_small(self, lanes: int) -> bool:
-        k = 1 if self._labels else self.num_classes
-        return self.num_rows * len(self._axes.mean) * k * lanes < _SMALL_PASS
+    def _block_columns(self) -> int:
+        platform = self._mesh.devices[0].platform
+        return _BLOCK_COLUMNS.get(platform, _BLOCK_COLUMNS_ELSEWHERE)
 
-    def _evaluate(self, problems, points, with_curvature):
-        return objective.evaluate(
-            self._parts, problems, points, mesh=self._mesh, with_curvature=with_curvature
-        )
+    @property
+    def _k(self) -> int:
+        return 1 if self._labels else self.num_classes
 
-    def _begin(self, problems, start) -> lbfgs.Search:
-        width = len(self._axes.mean)
-        num_problems = len(problems.column)
+    @property
+    def _is_small(self) -> bool:
+        return self.num_rows * len(self._axes.mean) * self._columns < _SMALL_PASS
+
+    def _evaluate(self, problems, points, blocks, with_curvature):
+        given = (problems, points, *_padded(blocks, len(points)))
+        sums = [
+            objective.evaluate(part, *given, mesh=self._mesh, with_curvature=with_curvature)
+            for part in self._parts
+        ]
+        total = jax.tree.map(lambda *one: sum(one), *sums)
+        return objective.add_penalty(total, np.float32(self.num_rows), problems, points)
+
+    def _begin(self, problems, num_problems: int, start) -> lbfgs.Search:
+        num_blocks, size = problems.column.shape
+        width, k = len(self._axes.mean), self._k
         if start is not None:
-            points = jnp.asarray(self._to_points(*start))
-            return _start(points, *self._evaluate(problems, points, True))
-        # Without a kernel all strengths have one objective, whose Hessian is known: that of the
-        # features' variances times that of the frequencies.
-        k = 1 if self._labels else self.num_classes
-        once = len(self._prior) // k
-        prior = jnp.asarray(self._prior, jnp.float32).reshape(once, 1, k)
-        first = jnp.zeros((once, width + 1, k), jnp.float32).at[:, -1:].set(prior)
-        few = jax.tree.map(lambda leaf: leaf[:once], problems)
-        value, gradient, metric = self._evaluate(few, first, self._is_small(num_problems))
-        if metric is None:
-            spread = np.append(self._axes.variances, 1).astype(np.float32)
-            shares = jax.nn.sigmoid(prior) if self._labels else jax.nn.softmax(prior)
-            metric = spread[:, None] * shares * (1 - shares)
+            flat = self._to_points(*start)
         else:
-            metric = metric.at[:, :-1].add(-few.penalty[:, None, None])
-        times = num_problems // once
-        value, gradient, metric, first = (
-            jnp.tile(leaf, (times, *(1,) * (leaf.ndim - 1)))
-            for leaf in (value, gradient, metric, first)
+            prior = np.asarray(self._prior, np.float32).reshape(-1, 1, k)
+            flat = np.zeros((num_problems, width + 1, k), np.float32)
+            flat[:, -1:] = np.tile(prior, (num_problems // len(prior), 1, 1))
+        fill = num_blocks * size - num_problems
+        flat = np.pad(flat, [(0, fill), (0, 0), (0, 0)])
+        points = jnp.asarray(flat.reshape(num_blocks, size, width + 1, k))
+        # Without a kernel the strengths have one objective: its first label or class tells all.
+        once = num_problems if start is not None else self._labels or 1
+        blocks = np.arange(-(-once // size))
+        found = self._evaluate(problems, points, blocks, True)
+        if start is None:
+            found = _repeat_first(found, problems.penalty, once)
+        lanes = np.arange(num_blocks * size).reshape(num_blocks, size)
+        idle = jnp.asarray(
+            np.where(lanes < num_problems, lbfgs.RUNNING, lbfgs.CONVERGED), jnp.int32
         )
-        metric = jnp.maximum(metric.at[:, :-1].add(problems.penalty[:, None, None]), 1e-12)
-        return _start(first, value, gradient, metric)
+        value, gradient, metric = found
+        metric = jnp.where(metric > 0, metric, 1.0)
+        return _start(points, value, gradient, metric)._replace(status=idle)
 
     def _to_points(self, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
         kernel, bias = np.asarray(kernel), np.asarray(bias)
@@ -280,20 +294,42 @@ def _class_shares(features, targets, num_classes: int, *, may_lack: bool = False
     return shares
 
 
-_start = jax.jit(jax.vmap(lambda *given: lbfgs.start(*given, memory=_MEMORY)))
-_trial_points = jax.jit(jax.vmap(lbfgs.trial_point))
+def _padded(blocks: np.ndarray, length: int) -> tuple[np.ndarray, np.int32]:
+    """Return the blocks' numbers, in an array of one length, and how many they are."""
+    return np.pad(blocks, (0, length - len(blocks))).astype(np.int32), np.int32(len(blocks))
 
 
-def _advance_all(search, value, gradient, metric, tolerance, slack, max_iter, fresh):
-    if fresh:
-        search = search._replace(metric=metric)
+@functools.partial(jax.jit, static_argnums=2)
+def _repeat_first(found, penalty, once):
+    """Give the values at the first `once` problems to all, each with its own penalty."""
+
+    def repeated(leaf):
+        flat = leaf.reshape(-1, *leaf.shape[2:])
+        index = jnp.arange(len(flat)) % once
+        return flat[index].reshape(leaf.shape)
+
+    value, gradient, metric = map(repeated, found)
+    own = (penalty - repeated(penalty))[..., None, None]
+    return value, gradient, metric.at[:, :, :-1].add(jnp.broadcast_to(own, metric.shape)[:, :, :-1])
+
+
+_start = jax.jit(jax.vmap(jax.vmap(lambda *given: lbfgs.start(*given, memory=_MEMORY))))
+_trial_points = jax.jit(jax.vmap(jax.vmap(lbfgs.trial_point)))
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _advance(search, value, gradient, blocks, count, tolerance, slack, max_iter):
+    """Take in what was evaluated in the first `count` of the blocks."""
 
     def one(search, value, gradient):
         return lbfgs.advance(
             search, value, gradient, tolerance=tolerance, slack=slack, max_iter=max_iter
         )
 
-    return jax.vmap(one)(search, value, gradient)
+    def advance_block(number, search):
+        block = blocks[number]
+        mine = jax.tree.map(lambda leaf: leaf[block], search)
+        mine = jax.vmap(one)(mine, value[block], gradient[block])
+        return jax.tree.map(lambda all_, new: all_.at[block].set(new), search, mine)
 
-
-_advance = jax.jit(_advance_all, static_argnums=7, donate_argnums=0)
+    return jax.lax.fori_loop(0, count, advance_block, search)

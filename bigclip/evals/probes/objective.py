@@ -1,4 +1,4 @@
-"""The objective of logistic regression for many problems in one pass over the rows.
+"""The objective of logistic regression for many problems at once.
 
 A problem is one strength of the penalty, with all classes (multinomial: k = K columns), or one
 strength and one label (binary relevance, or two classes: k = 1 column). Of problem p with the
@@ -27,8 +27,8 @@ class Problems(NamedTuple):
     """What tells the problems apart.
 
     Attributes:
-        penalty: [P] float32, strength / number of rows.
-        column: [P] int32, the label of a binary problem; unused for classes.
+        penalty: [..] float32, strength / number of rows.
+        column: [..] int32, the label of a binary problem; unused for classes.
     """
 
     penalty: jax.Array
@@ -37,29 +37,82 @@ class Problems(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames=("mesh", "with_curvature"))
 def evaluate(
-    parts: tuple[Rows, ...],
+    rows: Rows,
     problems: Problems,
     points: jax.Array,
+    blocks: jax.Array,
+    count: jax.Array,
     *,
     mesh: Mesh,
     with_curvature: bool,
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """Value, gradient and diagonal of the Hessian of every problem at its point.
+    """Sum the losses of rows, their gradient and the diagonal of their Hessian.
+
+    The problems come in N blocks of C: a block shares its products with the rows, a block that is
+    not asked for costs nothing.
 
     Args:
-        parts: the rows; all of them count.
-        problems: P of them.
-        points: [P, E + 1, k], the bias last.
+        rows: on the devices.
+        problems: leaves [N, C].
+        points: [N, C, E + 1, k], the bias last.
+        blocks: [N] int, the first `count` of them are the blocks to evaluate.
+        count: how many.
         mesh: the devices that hold the rows.
         with_curvature: whether the diagonal is wanted; it costs half as much as the rest.
 
     Returns:
-        Values [P]; gradients [P, E + 1, k]; diagonals [P, E + 1, k], or None.
+        Losses [N, C]; gradients [N, C, E + 1, k]; diagonals, or None. 0 for blocks that were not
+        evaluated. The penalty is not in them.
     """
+    by_rows, whole = PartitionSpec(None, "rows"), PartitionSpec()
+    sum_block = jax.shard_map(
+        functools.partial(_sum_block, with_curvature=with_curvature),
+        mesh=mesh,
+        in_specs=(by_rows, whole, whole),
+        out_specs=whole,
+        check_vma=False,
+    )
+
+    def add_block(number, found):
+        block = blocks[number]
+        sums = sum_block(rows, problems.column[block], points[block])
+        return jax.tree.map(lambda all_, one: all_.at[block].set(one), found, sums)
+
+    moment = jnp.zeros_like(points)
+    nothing = (jnp.zeros(points.shape[:2]), moment, moment if with_curvature else None)
+    return jax.lax.fori_loop(0, count, add_block, nothing)
+
+
+@jax.jit
+def add_penalty(
+    sums: tuple[jax.Array, jax.Array, jax.Array | None],
+    num_rows: jax.Array,
+    problems: Problems,
+    points: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """Turn the sums of `evaluate` into the objective, its gradient and its diagonal.
+
+    Args:
+        sums: over all rows.
+        num_rows: I.
+        problems, points: as for `evaluate`.
+    """
+    losses, gradient, curvature = sums
+    is_bias = jnp.arange(points.shape[2]) == points.shape[2] - 1
+    penalty = jnp.where(is_bias[:, None], 0.0, problems.penalty[..., None, None])
+    values = losses / num_rows + jnp.sum(penalty * points * points, axis=(2, 3)) / 2
+    if curvature is not None:
+        # A feature without variance and without penalty has none; it must not divide by 0.
+        curvature = jnp.maximum(curvature / num_rows + penalty, 1e-12)
+    return values, gradient / num_rows + penalty * points, curvature
+
+
+def _sum_block(rows: Rows, column: jax.Array, points: jax.Array, *, with_curvature: bool):
+    """Go through the tiles of this device with the C problems of a block, and add the devices."""
     num_problems, width, k = points.shape
-    kernel = jnp.moveaxis(points[:, :-1], 1, 0).reshape(width - 1, num_problems * k)
-    bias = points[:, -1].reshape(-1)
     columns = num_problems * k
+    kernel = jnp.moveaxis(points[:, :-1], 1, 0).reshape(width - 1, columns)
+    bias = points[:, -1].reshape(-1)
 
     def add_tile(sums, tile):
         features, targets, weights = tile
@@ -68,8 +121,7 @@ def evaluate(
         if targets.ndim == 1:
             losses, residuals, slopes = softmax_loss(logits, targets)
         else:
-            right = targets[:, problems.column, None] > 0
-            losses, residuals, slopes = sigmoid_loss(logits, right)
+            losses, residuals, slopes = sigmoid_loss(logits, targets[:, column, None] > 0)
         moments = [(features, residuals)]
         if with_curvature:
             moments.append((features * features, slopes))
@@ -80,27 +132,12 @@ def evaluate(
             added.append(jnp.concatenate([product, outputs.sum(0)[None]]))
         return jax.tree.map(jnp.add, sums, added), None
 
-    def local_sums(rows):
-        zeros = jnp.zeros((width, columns))
-        sums = [jnp.zeros(num_problems)] + [zeros] * (2 if with_curvature else 1)
-        sums, _ = jax.lax.scan(add_tile, sums, tuple(rows))
-        return jax.lax.psum((sums, rows.weights.sum()), "rows")
-
-    by_rows, whole = PartitionSpec(None, "rows"), PartitionSpec()
-    over_devices = jax.shard_map(
-        local_sums, mesh=mesh, in_specs=(by_rows,), out_specs=whole, check_vma=False
-    )
-    found = [over_devices(part) for part in parts]
-    sums, count = jax.tree.map(lambda *one: sum(one), *found)
-    values, *moments = [one / count for one in sums]
-    gradient, *curvature = [
-        jnp.moveaxis(one.reshape(width, num_problems, k), 1, 0) for one in moments
-    ]
-    penalty = jnp.broadcast_to(problems.penalty[:, None, None], points.shape).at[:, -1].set(0.0)
-    values = values + 0.5 * jnp.sum(penalty * points * points, axis=(1, 2))
-    # A feature without variance and without penalty has no curvature; it must not divide by 0.
-    diagonal = jnp.maximum(curvature[0] + penalty, 1e-12) if curvature else None
-    return values, gradient + penalty * points, diagonal
+    zeros = jnp.zeros((width, columns))
+    sums = [jnp.zeros(num_problems)] + [zeros] * (2 if with_curvature else 1)
+    sums, _ = jax.lax.scan(add_tile, sums, tuple(rows))
+    losses, *moments = jax.lax.psum(sums, "rows")
+    moments = [jnp.moveaxis(one.reshape(width, num_problems, k), 1, 0) for one in moments]
+    return losses, moments[0], moments[1] if with_curvature else None
 
 
 def softmax_loss(logits: jax.Array, classes: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -16,9 +16,11 @@ STEPS_PER_DECADE = 8
 _FIRST, _LAST, _COARSE = -6 * STEPS_PER_DECADE, 6 * STEPS_PER_DECADE, 2 * STEPS_PER_DECADE
 NUM_COARSE = (_LAST - _FIRST) // _COARSE + 1
 
-# Of the loss of the class frequencies. Fits that only choose a strength may stop where accuracy
-# does not change any more; scikit-learn's default stops earlier (docs/probes.md has figures).
-_SLACK = 1e-6
+# Fits that only choose a strength may stop where accuracy does not change any more: at this share
+# of their objective, and of the loss of the class frequencies. (Weak penalties need the first:
+# their objective is next to nothing, and a fit that stops early is another, better regularised
+# classifier than theirs.)
+_TOLERANCE, _SLACK = 1e-3, 2e-6
 
 
 class Sweep(NamedTuple):
@@ -55,7 +57,7 @@ def search_strength(
         score: (kernel [E, K], bias [K]) -> the validation score, larger is better.
         **options: of `LogisticRegression.fit`.
     """
-    options = {"slack": _SLACK * data.entropy} | options
+    options = {"tolerance": _TOLERANCE, "slack": _SLACK * data.entropy} | options
     fits: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     scores: dict[int, float] = {}
     evaluations = 0.0

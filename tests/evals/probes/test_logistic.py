@@ -140,22 +140,25 @@ def test_gradient_and_curvature_are_those_of_float64(num_columns):
     part = rows.place_rows(FEATURES, CLASSES, axes, num_columns=num_columns, mesh=mesh)
     turned = (FEATURES.astype(np.float64) - axes.mean) @ axes.vectors.astype(np.float64)
     rng = np.random.default_rng(5)
-    points = rng.normal(size=(3, WIDTH + 1, NUM_CLASSES)).astype(np.float32)
-    problems = objective.Problems(np.float32(STRENGTHS) / NUM_ROWS, np.zeros(3, np.int32))
-    value, gradient, curvature = objective.evaluate(
-        (part,), problems, points, mesh=mesh, with_curvature=True
+    points = rng.normal(size=(3, 1, WIDTH + 1, NUM_CLASSES)).astype(np.float32)
+    penalty = np.float32(STRENGTHS).reshape(3, 1) / NUM_ROWS
+    problems = objective.Problems(penalty, np.zeros((3, 1), np.int32))
+    sums = objective.evaluate(
+        part, problems, points, np.int32([2, 0, 0]), 2, mesh=mesh, with_curvature=True
     )
+    assert not np.asarray(sums[1])[1].any()  # was not asked for
+    value, gradient, curvature = objective.add_penalty(sums, NUM_ROWS, problems, points)
     inputs = np.concatenate([turned, np.ones((NUM_ROWS, 1))], axis=1)
-    for p, strength in enumerate(STRENGTHS):
-        point = points[p].astype(np.float64)
+    for p in (0, 2):
+        point = points[p, 0].astype(np.float64)
         share = scipy.special.softmax(inputs @ point, axis=1)
-        penalised = np.where(np.arange(WIDTH + 1) < WIDTH, strength, 0)[:, None] / NUM_ROWS
+        penalised = np.where(np.arange(WIDTH + 1) < WIDTH, STRENGTHS[p], 0)[:, None] / NUM_ROWS
         expected = inputs.T @ (share - np.eye(NUM_CLASSES)[CLASSES]) / NUM_ROWS + penalised * point
-        np.testing.assert_allclose(gradient[p], expected, rtol=1e-5, atol=2e-5)
+        np.testing.assert_allclose(gradient[p, 0], expected, rtol=1e-5, atol=2e-5)
         diagonal = (inputs**2).T @ (share * (1 - share)) / NUM_ROWS + penalised
-        np.testing.assert_allclose(curvature[p], diagonal, rtol=1e-4, atol=1e-6)
-        expected = cross_entropy(turned, CLASSES, point[:-1], point[-1], strength)
-        np.testing.assert_allclose(value[p], expected, rtol=1e-5)
+        np.testing.assert_allclose(curvature[p, 0], diagonal, rtol=1e-4, atol=1e-6)
+        expected = cross_entropy(turned, CLASSES, point[:-1], point[-1], STRENGTHS[p])
+        np.testing.assert_allclose(value[p, 0], expected, rtol=1e-5)
 
 
 @given(
