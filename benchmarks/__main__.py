@@ -38,6 +38,10 @@ PROGRAMS = {
         "held-out retrieval of whole runs; times hold in the short form, scores need full length",
         ("--seeds", "0", "--steps", "100"),
     ),
+    "probe": Program(
+        "the CLIP paper's linear probe, sweep included, beside scikit-learn",
+        ("--rows", "5000", "--width", "256", "--classes", "50", "--separation", "0.6"),
+    ),
     "gpu": Program("steps and the loss alone on a GPU, beside open_clip", ()),
     "attention": Program("one attention layer three ways, by the TPU compiler", None),
     "tpu_step": Program("SigLIP's step by the TPU compiler, beside big_vision", None),
