@@ -166,7 +166,7 @@ def show(evaluation: Evaluation, console: Console) -> None:
     table = Table(box=None, header_style="bold")
     table.add_column("layer")
     for name in [*names, "strength", "C", "seconds"]:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=name in names, min_width=len(name))
     for position, (layer, strengths) in enumerate(details["strength"].items()):
         prefix = f"layer={layer}/" if position else ""
         cells = []
