@@ -95,6 +95,7 @@ def evaluate(
 
     with contextlib.ExitStack() as held:
         ready, laid = processes.all_or_none(opened)
+        _check_same_data(ready)
         outcome = following.follow_run(
             workdir,
             ready,
@@ -135,13 +136,22 @@ def evaluate_checkpoint(
     Raises:
         ConfigError: if there is no checkpoint, no suite, or one cannot be opened.
     """
-    wanted = evals or checkpoints.read_manifest(checkpoint)["config"].get("evals")
-    if not wanted:
-        raise ConfigError(f"the run of {checkpoint} had no suites: give some with --evals FILE.")
+    # The first process finds the newest checkpoint for all.
+    place = processes.all_or_none(lambda: str(checkpoints.step_path(checkpoint)))
+    place = processes.gather_texts(place)[0]
+    wanted: dict[str, Any] = {}
+
+    def opened() -> tuple[list[suites.Suite], Mesh]:
+        wanted.update(evals or checkpoints.read_manifest(place)["config"].get("evals") or {})
+        if not wanted:
+            raise ConfigError(f"the run of {place} had no suites: give some with --evals FILE.")
+        return _open(wanted, only, mesh)
+
     out = None if out is None else Path(out)
-    ready, laid = processes.all_or_none(lambda: _open(wanted, only, mesh))
+    ready, laid = processes.all_or_none(opened)
+    _check_same_data(ready)
     count = once.evaluate_once(
-        checkpoint,
+        place,
         ready,
         load=lambda place, weights: api.load(place, ema=weights == "ema", mesh=laid),
         evals={name: wanted[name] for name in only or wanted},
@@ -159,6 +169,11 @@ def _open(
     laid = make_mesh(**(mesh or {}))
     batch_size = _BATCH_SIZE * num_batch_shards(laid)
     return suites.open_suites(wanted, only=only, batch_size=batch_size), laid
+
+
+def _check_same_data(ready: list[suites.Suite]) -> None:
+    told = " ".join(suite.definition({}) for suite in ready)
+    processes.check_same(told, "the suites that they evaluate, or the data of these")
 
 
 def _print_result(line: dict[str, Any]) -> None:
@@ -263,15 +278,17 @@ def main(arguments: list[str] | None = None) -> int:
         return processes.leave(following.RESTART)
 
 
-def _run(args: argparse.Namespace) -> int:
+def _options(args: argparse.Namespace) -> dict[str, Any]:
     evals = read_file(args.evals, "--evals") if args.evals else None
-    if evals is not None:
-        evals = evals.get("evals", evals)
-    how = {
-        "evals": evals,
+    return {
+        "evals": evals if evals is None else evals.get("evals", evals),
         "only": args.suites.split(",") if args.suites else None,
         "mesh": _read_mesh(args.mesh) if args.mesh else None,
     }
+
+
+def _run(args: argparse.Namespace) -> int:
+    how = processes.all_or_none(lambda: _options(args))
     if args.checkpoint:
         evaluate_checkpoint(args.checkpoint, out=args.out, **how)
         return 0
@@ -285,6 +302,13 @@ def _run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 3
+    if args.follow and not outcome.complete and not outcome.failed:
+        print(
+            f"error: the run is complete, but the checkpoint of its last step is not in "
+            f"{args.workdir}: was it deleted?",
+            file=sys.stderr,
+        )
+        return 1
     return 1 if outcome.failed else 0
 
 

@@ -21,6 +21,7 @@ evaluated again only under another definition.
 
 import inspect
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -62,6 +63,9 @@ SUITES: dict[str, type[Runner]] = {
 
 # Which of a checkpoint's parameters: those of the last step, or their average over steps.
 WEIGHTS = {"params": "params", "ema": "ema"}
+
+# Options of memory, and of what the report shows: no metric depends on them.
+_NO_NUMBERS = ("tile", "max_bytes", "num_examples", "num_candidates", "num_confusions")
 
 # Changes when a metric's meaning does, so that old lines are not taken for new ones.
 _VERSION = 2
@@ -121,7 +125,8 @@ class Suite:
         Args:
             preprocess: the preprocessing, as the manifest has it.
         """
-        parts = [_VERSION, self.kind, self.options, self._fingerprints, dict(preprocess)]
+        options = {name: v for name, v in self.options.items() if name not in _NO_NUMBERS}
+        parts = [_VERSION, self.kind, options, self._fingerprints, dict(preprocess)]
         # What a suite has read from files that its options name: class names, prompts.
         parts.append(getattr(self._run, "content", None))
         return digest_text(parts)[:12]
@@ -231,6 +236,11 @@ def _open_source(place: str, block: Any) -> Any:
 
 def _split(name: str, block: Any) -> _Block:
     place = f"evals.{name}"
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise ConfigError(
+            f"config.evals: the name {name!r} becomes the name of files: use letters, digits, '_', "
+            "'-' and '.'."
+        )
     if not hasattr(block, "keys"):
         raise ConfigError(f"config.{place} must be a block of key = value, not {block!r}.")
     options = dict(block.items())

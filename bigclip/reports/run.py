@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from bigclip import checkpoints
 from bigclip.config import ConfigError
+from bigclip.evals.job.results import details_place
 from bigclip.reports.kinds import KINDS
 
 
@@ -108,7 +109,11 @@ def _read_suites(workdir: Path, config: dict, run_id: str | None) -> list[SuiteH
         found = [by_suite[name][step] for step in sorted(by_suite[name])]
         # Lines of another definition (other data, other options) are no points of one curve.
         lines = [line for line in found if line.get("definition") == found[-1].get("definition")]
-        details = _read_object(workdir / "evaluations" / f"{name}-{lines[-1]['step']}.json")
+        last = lines[-1]
+        place = details_place(name, last["step"], str(last.get("definition")))
+        # The second: as bigclip wrote it before definitions were part of the name.
+        old = workdir / "evaluations" / f"{name}-{last['step']}.json"
+        details = _read_object(workdir / place) or _read_object(old)
         kind = str(lines[-1].get("kind"))
         suites.append(SuiteHistory(name, kind, lines, details, len(found) - len(lines)))
     places = {kind: place for place, kind in enumerate(KINDS)}

@@ -66,6 +66,17 @@ def test_what_is_there_is_not_computed_again(run, tmp_path):
     assert lines_of(tmp_path).keys() == {"names", "more"}
 
 
+def test_a_run_is_not_replaced_by_results(run, tmp_path):
+    evals = json.loads((run / "config.json").read_text())["evals"]
+    before = (run / "run.json").read_bytes()
+    with pytest.raises(ConfigError, match="is the folder of a run"):
+        job.evaluate_checkpoint(str(run), evals=evals, out=run)
+    (tmp_path / "run.json").write_text(json.dumps({"status": "running"}))
+    with pytest.raises(ConfigError, match="is the folder of a run"):
+        job.evaluate_checkpoint(str(run), evals=evals, out=tmp_path)
+    assert (run / "run.json").read_bytes() == before
+
+
 def test_mistakes_are_told(run, tmp_path, capsys):
     with pytest.raises(ConfigError, match="had no suites: give some with --evals"):
         job.evaluate_checkpoint(str(run))

@@ -76,6 +76,22 @@ def test_every_set_is_part_of_the_definition(block):
     assert definition() == definition(every_steps=5)  # when it runs does not change what it says
 
 
+def test_options_that_change_no_number_are_not_part_of_the_definition(block):
+    retrieval = {"suite": "retrieval", "source": block["source"], "captions": ["name"]}
+
+    def definition(**changes):
+        return opened(retrieval | changes).definition({})
+
+    assert definition() == definition(tile=64, num_examples=2, num_candidates=3)
+    assert definition() != definition(template="a {}")
+
+
+@pytest.mark.parametrize("name", ["a/b", "../a", "", "a b"])
+def test_names_of_suites_become_names_of_files(block, name):
+    with pytest.raises(ConfigError, match="becomes the name of files"):
+        suites.check_suites({name: block})
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -28,8 +28,9 @@ from bigclip.evals.suites import Suite
 from bigclip.parallel import is_main
 from bigclip.parallel.processes import gather_texts, leave
 
+_MOST_TOLD = 500  # characters of a reason, which travels in 2 kB
 RESTART = 42  # the exit code that asks to be started again
-_LONELY_SECONDS = 60.0  # after an error that the other processes do not have
+_LONELY_SECONDS = 60.0  # how long a process that has failed waits for the others
 
 
 def wait_for_config(
@@ -99,7 +100,9 @@ def follow_run(
             if order["do"] == "stop":
                 raise ConfigError(order["why"])
             if order["do"] == "end":
-                return watch.outcome() if watch else Outcome(0, {}, order["complete"], False)
+                failed = dict.fromkeys(order["failed"], "see process 0")
+                here = Outcome(0, failed, order["complete"], order["timed_out"])
+                return watch.outcome() if watch else here
             if order["do"] == "wait":
                 if watch:
                     time.sleep(poll_seconds)
@@ -111,53 +114,75 @@ def follow_run(
 
 
 def _carry_out(
-    order: dict, workdir: Path, suites: Sequence[Suite], load: Callable, watch: Watch | None
+    order: dict[str, Any],
+    workdir: Path,
+    suites: Sequence[Suite],
+    load: Callable,
+    watch: Watch | None,
 ) -> None:
-    step, model, weights, error = order["step"], None, None, None
-    try:
-        for number in sorted(order["suites"], key=lambda k: suites[k].weights, reverse=True):
-            suite = suites[number]
+    """Run the suites of an order; what fails in one does not keep the others from running."""
+    step, model, weights = order["step"], None, None
+    unread: dict[str, Exception] = {}  # weights that cannot be loaded
+    for number in sorted(order["suites"], key=lambda k: suites[k].weights, reverse=True):
+        suite, start = suites[number], time.perf_counter()
+        evaluation, error = None, None
+        try:
+            if suite.weights in unread:
+                raise unread[suite.weights]
             if suite.weights != weights:
-                model, weights = load(workdir, step, suite.weights), suite.weights
-            start = time.perf_counter()
+                model, weights = None, None
+                _release(suites)  # the next model may need the room
+                try:
+                    model, weights = load(workdir, step, suite.weights), suite.weights
+                except Exception as raised:
+                    unread[suite.weights] = raised
+                    raise
             evaluation = suite.evaluate(model)
-            if watch:
-                watch.write(number, evaluation, time.perf_counter() - start)
-    except Exception as raised:
-        # Orbax's errors for a checkpoint that vanishes while it is read are of many types.
-        error = raised
+        except Exception as raised:
+            # Orbax's errors for a checkpoint that vanishes while it is read are of many types.
+            error = raised
+            logging.error("step %d, %s could not be evaluated", step, suite.name, exc_info=raised)
+        error = _together(error)
+        if watch and error is None:
+            watch.write(number, evaluation, time.perf_counter() - start)
+        elif watch:
+            watch.note(step, number, error)
+    _release(suites)
+
+
+def _release(suites: Sequence[Suite]) -> None:
     for suite in suites:
         suite.release()
-    if error is not None:
-        _meet_after(error)
-        logging.error("step %d could not be evaluated", step, exc_info=error)
-    if watch:
-        watch.note(step, error)
 
 
-def _meet_after(error: Exception) -> None:
-    """Go on together after an error that all processes have; if only this one has it, leave.
+def _together(error: Exception | None) -> Exception | None:
+    """Return this process's error, or one that tells of another process's, or None on all.
 
-    The others would wait for this one in a collective for ever.
+    A process that fails on its own would be waited for in a collective for ever. It waits here for
+    the others, which come where nothing but their own work was left to do; else it leaves.
     """
     if jax.process_count() == 1:
-        return
+        return error
 
     def give_up() -> None:
         logging.error("this process alone has failed: %s", error)
         leave(RESTART)
 
-    watch = threading.Timer(_LONELY_SECONDS, give_up)
+    watch = threading.Timer(_LONELY_SECONDS if error else threading.TIMEOUT_MAX, give_up)
     watch.daemon = True
     watch.start()
     try:
-        gather_texts(type(error).__name__)
+        told = gather_texts("" if error is None else f"{type(error).__name__}: {error}"[:1000])
     finally:
         watch.cancel()
+    others = [f"process {index}: {text}" for index, text in enumerate(told) if text]
+    return error or (RuntimeError("; ".join(others)) if others else None)
 
 
 def _tell(order: dict[str, Any]) -> dict[str, Any]:
     """Return the first process's order on all of them."""
     if jax.process_count() == 1:
         return order
+    if "why" in order:
+        order = {**order, "why": order["why"][:_MOST_TOLD]}
     return json.loads(gather_texts(json.dumps(order, ensure_ascii=False))[0])

@@ -1,6 +1,7 @@
 """Load one checkpoint of a run after the other, and compile its functions only once."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -22,6 +23,7 @@ class Loader:
         """Give models on `mesh`."""
         self._mesh = mesh
         self._model: api.Model | None = None
+        self._shardings: Any = None
 
     def __call__(self, workdir: Path, step: int, weights: str) -> api.Model:
         """Load the model of a step.
@@ -35,15 +37,12 @@ class Loader:
             ConfigError: if there is no such checkpoint, or it keeps no such parameters.
         """
         manifest = checkpoints.read_manifest(workdir, step)
-        last = self._model
-        if last is None or any(last.manifest[key] != manifest[key] for key in _SHAPING):
+        if self._model is None or any(self._model.manifest[k] != manifest[k] for k in _SHAPING):
             self._model = api.load(workdir, step=step, ema=weights == "ema", mesh=self._mesh)
+            self._shardings = jax.tree.map(lambda x: x.sharding, self._model.params)
             return self._model
-        params = checkpoints.restore_params(
-            workdir,
-            step,
-            item=weights,
-            shardings=jax.tree.map(lambda x: x.sharding, last.params),
-        )
-        self._model = last.with_params(manifest, params)
+        # The parameters of the last step go first: two models may not fit.
+        self._model = self._model.with_params(self._model.manifest, {})
+        params = checkpoints.restore_params(workdir, step, item=weights, shardings=self._shardings)
+        self._model = self._model.with_params(manifest, params)
         return self._model

@@ -1,8 +1,8 @@
 """The results of a run: `evaluations.jsonl`, and beside it the details of each result.
 
     evaluations.jsonl               one JSON object a line: step, suite, metrics, chance, ...
-    evaluations/SUITE-STEP.json     what the report shows beside the metrics
-    evaluations/SUITE-STEP.npz      the arrays of suites that learn something: a probe's weights
+    evaluations/SUITE-STEP-DEFINITION.json  what the report shows beside the metrics
+    evaluations/SUITE-STEP-DEFINITION.npz   of suites that learn something: a probe's weights
     tensorboard/evaluations/        the metrics once more, at the training steps
 
 A line is appended in one write and forced to disk. A job that is killed in the middle of a line
@@ -12,6 +12,7 @@ leaves half a line at the end, which the next job removes before it appends.
 import contextlib
 import fcntl
 import json
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -75,11 +76,13 @@ class Results:
         definition: str,
         seconds: float,
         source: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Append a result and return its line.
 
         The details are written first, so that a line never stands without them. `source` is the
-        configuration of the pictures, for the report; the rest is what `result_line` takes.
+        configuration of the pictures and `options` that of the suite, for the report; the rest is
+        what `result_line` takes.
         """
         line = result_line(
             evaluation,
@@ -90,7 +93,7 @@ class Results:
             definition=definition,
             seconds=seconds,
         )
-        details = self._workdir / DETAILS / f"{suite}-{step}.json"
+        details = self._workdir / details_place(suite, step, definition)
         details.parent.mkdir(exist_ok=True)
         half = details.with_suffix(".part")
         if evaluation.arrays:
@@ -98,15 +101,15 @@ class Results:
                 np.savez(file, **evaluation.arrays)
             half.replace(details.with_suffix(".npz"))
         head = {"suite": suite, "kind": kind, "step": step, "definition": definition}
-        head["source"] = source
+        head |= {"source": source, "options": options}
         half.write_text(_dump(head | evaluation.details), encoding="utf-8")
         half.replace(details)
-        self._draw(step, suite, evaluation.metrics)
         with open(self._path, "ab") as file:
             file.write((_dump(line) + "\n").encode())
             file.flush()
             os.fsync(file.fileno())
         self._done.add(_key(line))
+        self._draw(step, suite, line["metrics"])
         return line
 
     def close(self) -> None:
@@ -142,20 +145,31 @@ def result_line(
     definition: str,
     seconds: float,
 ) -> dict[str, Any]:
-    """Return a result as a line of `evaluations.jsonl`, plain data."""
+    """Return a result as a line of `evaluations.jsonl`, plain data.
+
+    A metric that is no finite number is named in `not_finite` instead, since JSON has none.
+    """
+    finite = {name: value for name, value in evaluation.metrics.items() if math.isfinite(value)}
+    lost = sorted(evaluation.metrics.keys() - finite.keys())
     return {
         "step": step,
         "suite": suite,
         "kind": kind,
-        "metrics": {name: round(value, 6) for name, value in evaluation.metrics.items()},
+        "metrics": {name: round(value, 6) for name, value in finite.items()},
+        **({"not_finite": lost} if lost else {}),
         "chance": {name: round(value, 6) for name, value in evaluation.chance.items()},
-        "examples": evaluation.counts["images"],
+        "examples": evaluation.counts.get("images"),
         "counts": evaluation.counts,
         "definition": definition,
         "seconds": round(seconds, 3),
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "run_id": run_id,
     }
+
+
+def details_place(suite: str, step: int, definition: str) -> str:
+    """Return where in a workdir the details of a result lie."""
+    return f"{DETAILS}/{suite}-{step}-{definition}.json"
 
 
 @contextlib.contextmanager
@@ -180,4 +194,13 @@ def _key(line: dict[str, Any]) -> tuple:
 
 
 def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """Exchange numbers that are not finite for None: JSON has none."""
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

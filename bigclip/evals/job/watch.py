@@ -14,6 +14,8 @@ from bigclip.evals.job.results import Results
 from bigclip.evals.suites import Suite
 
 _ATTEMPTS = 3
+_ANY = -1
+_MOST_STEPS = 100  # of which the first process tells the others, in 2 kB
 
 
 class Outcome(NamedTuple):
@@ -66,8 +68,9 @@ class Watch:
         self._deadline = deadline_in(timeout_seconds)
         self._on_result, self._on_idle = on_result, on_idle
         self._evaluated = self._reported = 0
-        self._failed: dict[int, str] = {}
-        self._attempts: dict[int, int] = {}
+        # By step and number of the suite; _ANY for what no suite has seen of the step.
+        self._failed: dict[tuple[int, int], str] = {}
+        self._attempts: dict[tuple[int, int], int] = {}
         self._known: set[int] = set()
         self._finished: set[tuple] = set()
         self._keys: dict[int, dict[str, Any]] = {}  # of what the last order asks for
@@ -89,21 +92,26 @@ class Watch:
             ends = (is_over or not self._follow) and step == steps[-1]
             ends = ends or step == run.get("total_steps")
             key = (run.get("run_id"), step, ends)
-            if step in self._failed or key in self._finished:
+            if (step, _ANY) in self._failed or key in self._finished:
                 continue
             try:
                 self._keys = self._todo(step, run.get("run_id"), ends)
-            except ConfigError as error:
-                if step in self._list_steps(self._workdir):
-                    return {"do": "stop", "why": str(error)}
-                logging.warning("step %d was deleted before it could be evaluated", step)
+            except Exception as error:  # of a checkpoint that vanishes: of many types
+                self.note(step, _ANY, error)
+                if self._stop:
+                    return {"do": "stop", "why": self._stop}
+                if (step, _ANY) in self._attempts and (step, _ANY) not in self._failed:
+                    return {"do": "wait"}
                 continue
             if self._keys:
                 return {"do": "evaluate", "step": step, "suites": list(self._keys)}
             self._finished.add(key)
         if self._evaluated > self._reported:
             self._reported = self._evaluated
-            self._on_idle()
+            try:
+                self._on_idle()
+            except Exception:  # a page that cannot be written is no reason not to evaluate
+                logging.exception("after the results were written")
         self._timed_out = self._follow and not is_over and time.monotonic() >= self._deadline
         if self._follow and not is_over and not self._timed_out:
             return {"do": "wait"}
@@ -111,40 +119,60 @@ class Watch:
             is_over
             and bool(steps)
             and run.get("step") in (None, steps[-1])
-            and steps[-1] not in self._failed
+            and all(step != steps[-1] for step, _ in self._failed)
         )
-        return {"do": "end", "complete": self._complete}
+        return {
+            "do": "end",
+            "complete": self._complete,
+            "timed_out": self._timed_out,
+            "failed": sorted({step for step, _ in self._failed})[-_MOST_STEPS:],
+        }
 
     def outcome(self) -> Outcome:
         """Say how it ended."""
-        return Outcome(self._evaluated, self._failed, self._complete, self._timed_out)
+        failed: dict[int, str] = {}
+        for (step, number), reason in sorted(self._failed.items()):
+            named = reason if number == _ANY else f"{self._suites[number].name}: {reason}"
+            failed[step] = f"{failed[step]}; {named}" if step in failed else named
+        return Outcome(self._evaluated, failed, self._complete, self._timed_out)
 
     def write(self, number: int, evaluation: Evaluation, seconds: float) -> None:
         """Write the result of a suite that the last order asked for."""
         suite = self._suites[number]
-        line = self.results.add(
-            evaluation,
-            **self._keys[number],
-            kind=suite.kind,
-            seconds=seconds,
-            source=suite.source,
-        )
+        try:
+            line = self.results.add(
+                evaluation,
+                **self._keys[number],
+                kind=suite.kind,
+                seconds=seconds,
+                source=suite.source,
+                options=suite.options,
+            )
+        except OSError as error:  # the other processes have to be told, too
+            self._stop = f"the results cannot be written: {error}"
+            return
         self._evaluated += 1
         self._on_result(line)
 
-    def note(self, step: int, error: Exception | None) -> None:
-        """Remember how the evaluation of a step went."""
-        if error is None:
-            return
+    def note(self, step: int, number: int, error: Exception) -> None:
+        """Remember that a suite could not evaluate a step.
+
+        Args:
+            step: of the checkpoint.
+            number: of the suite; _ANY if the step itself could not be looked at.
+            error: why.
+        """
         if step not in self._list_steps(self._workdir):
             logging.warning("step %d was deleted before it could be evaluated", step)
+            self._attempts.pop((step, number), None)
             return
         if isinstance(error, ConfigError):  # trying again does not mend it
             self._stop = str(error)
             return
-        self._attempts[step] = self._attempts.get(step, 0) + 1
-        if self._attempts[step] >= _ATTEMPTS:
-            self._failed[step] = f"{type(error).__name__}: {error}"
+        key = (step, number)
+        self._attempts[key] = self._attempts.get(key, 0) + 1
+        if self._attempts[key] >= _ATTEMPTS:
+            self._failed[key] = f"{type(error).__name__}: {error}"
         time.sleep(0.5)
 
     def _todo(self, step: int, run_id: str | None, ends: bool) -> dict[int, dict[str, Any]]:
@@ -162,7 +190,11 @@ class Watch:
             }
             for k in wanting
         }
-        return {k: key for k, key in keys.items() if not self.results.has(**key)}
+        return {
+            k: key
+            for k, key in keys.items()
+            if (step, k) not in self._failed and not self.results.has(**key)
+        }
 
 
 def deadline_in(timeout_seconds: float | None) -> float:

@@ -152,6 +152,77 @@ def test_a_checkpoint_that_cannot_be_read_is_given_up_and_named(run, monkeypatch
     assert not outcome.complete
 
 
+def test_one_suite_that_fails_does_not_keep_the_others_from_running(run, monkeypatch):
+    monkeypatch.setattr("bigclip.evals.job.watch.time.sleep", lambda seconds: None)
+    run.steps = [10, 20]
+    attempts = []
+
+    def fail(self, model):
+        attempts.append(model.step)
+        raise MemoryError("no room")
+
+    monkeypatch.setattr("bigclip.evals.retrieval.suite.Retrieval.evaluate", fail)
+    outcome = run.follow()
+    assert run.lines() == [(20, "classes"), (10, "classes")]
+    assert attempts == [20] * 3 + [10] * 3
+    assert outcome.failed.keys() == {10, 20}
+    assert outcome.failed[20] == "names: MemoryError: no room"
+
+
+@pytest.mark.parametrize("kind", [FileNotFoundError, json.JSONDecodeError])
+def test_a_manifest_that_vanishes_while_it_is_read(run, kind):
+    """Between looking and reading, an old checkpoint may be removed, or be half removed."""
+    run.steps = [10, 20]
+    read = run.read_manifest
+
+    def vanish(workdir, step):
+        if step == 10 and 10 in run.steps:
+            run.steps.remove(10)
+            raise kind("gone") if kind is FileNotFoundError else kind("gone", "", 0)
+        return read(workdir, step)
+
+    run.read_manifest = vanish
+    outcome = run.follow()
+    assert {step for step, _ in run.lines()} == {20}
+    assert outcome.failed == {}
+
+
+def test_a_manifest_that_cannot_be_read_is_given_up(run, monkeypatch):
+    monkeypatch.setattr("bigclip.evals.job.watch.time.sleep", lambda seconds: None)
+    run.steps = [10, 20]
+    read = run.read_manifest
+
+    def damaged(workdir, step):
+        if step == 20:
+            raise OSError("the disk")
+        return read(workdir, step)
+
+    run.read_manifest = damaged
+    outcome = run.follow()
+    assert {step for step, _ in run.lines()} == {10}
+    assert outcome.failed == {20: "OSError: the disk"}
+
+
+def test_a_full_disk_ends_the_job_with_its_reason(run, monkeypatch):
+    run.steps = [10]
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bigclip.evals.job.results.Results.add", full)
+    with pytest.raises(ConfigError, match="cannot be written: .*No space left"):
+        run.follow()
+
+
+def test_a_page_that_cannot_be_written_is_no_reason_not_to_evaluate(run):
+    run.steps = [10]
+
+    def fail():
+        raise KeyError("the page")
+
+    assert run.follow(on_idle=fail).evaluated == 2
+
+
 def test_a_restarted_trainer_that_saves_a_step_again_changes_nothing(run):
     run.steps = [10, 20]
     run.follow()
