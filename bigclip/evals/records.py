@@ -22,6 +22,7 @@ class Records(NamedTuple):
         metadata: whatever else each record holds.
         fingerprint: hash over pictures, captions and metadata, in order; where the files lie does
             not enter it.
+        digests: hash of each record's picture.
     """
 
     source: Any
@@ -30,6 +31,7 @@ class Records(NamedTuple):
     captions: list[dict[str, list[str]]]
     metadata: list[dict[str, Any]]
     fingerprint: str
+    digests: Sequence[bytes] = ()
 
 
 def read_records(source: Any, *, where: Mapping[str, Any] | None = None) -> Records:
@@ -49,7 +51,7 @@ def read_records(source: Any, *, where: Mapping[str, Any] | None = None) -> Reco
             source.faults[0],
         )
     records = Records(source, [], [], [], [], "")
-    digest = hashlib.sha256()
+    digest, digests = hashlib.sha256(), []
     seen: dict[str, set] = {name: set() for name in where or {}}
     for index in range(len(source)):
         try:
@@ -66,7 +68,8 @@ def read_records(source: Any, *, where: Mapping[str, Any] | None = None) -> Reco
         records.key.append(record.key)
         records.captions.append(dict(record.captions))
         records.metadata.append(dict(record.metadata))
-        digest.update(hashlib.sha256(record.image).digest())
+        digests.append(hashlib.sha256(record.image).digest()[:16])
+        digest.update(digests[-1])
         digest.update(digest_text([record.captions, record.metadata]).encode())
     if not records.index:
         if not len(source):
@@ -75,7 +78,7 @@ def read_records(source: Any, *, where: Mapping[str, Any] | None = None) -> Reco
         raise ConfigError(
             f"where = {dict(where or {})!r} keeps none of {len(source)} records. There are {there}."
         )
-    return records._replace(fingerprint=digest.hexdigest()[:16])
+    return records._replace(fingerprint=digest.hexdigest()[:16], digests=digests)
 
 
 def digest_text(value: Any) -> str:
