@@ -14,8 +14,8 @@ from bigclip.data.preprocess import Preprocess
 from bigclip.data.sources import open_random_access
 from bigclip.data.tokenizer import Tokenizer
 from bigclip.evals.records import metadata_values, read_records
-from bigclip.evals.retrieval.suite import Pool, make_pools, pair_up
-from bigclip.evals.texts import fill, record_texts
+from bigclip.evals.retrieval.suite import Pool, make_pools
+from bigclip.evals.texts import fill, pair_up, record_texts
 
 KS = (1, 5)
 

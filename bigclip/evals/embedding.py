@@ -1,4 +1,4 @@
-"""Embed the pictures and texts of evaluation sets, in batches of one shape.
+"""Embed the pictures and texts of evaluation sets, and pictures that a suite draws itself.
 
 A follower embeds the same pictures at every step. They are decoded once and kept as uint8, up to a
 bound, so that a job beside the trainer costs it little; suites that share a source also share the
@@ -6,7 +6,9 @@ embeddings of a step. All batches have one shape (the last is padded), so that e
 compiled once.
 """
 
+import functools
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
@@ -66,10 +68,11 @@ class Pictures:
         self._source = source
         self._cache_bytes = cache_bytes
         self._batch_size = batch_size
-        self._threads = ThreadPoolExecutor(num_threads or min(os.cpu_count() or 1, 16))
+        self._threads = drawing_threads(num_threads)
         self._preprocess: dict | None = None
         self._decoded: dict[int, np.ndarray] = {}
         self._decoded_bytes = 0
+        self._lock = threading.Lock()  # of what is decoded
         self._model: Any = None
         self._outputs: dict[str, dict[int, list[np.ndarray]]] = {}  # what -> record -> leaves
         self._trees: dict[str, Any] = {}
@@ -105,8 +108,7 @@ class Pictures:
     def batches(self, model: Model, index: Sequence[int]) -> Iterator[tuple[list[int], np.ndarray]]:
         """Yield (records, their pictures), decoded one batch ahead and kept within the bound.
 
-        The pictures are uint8 [batch size, H, W, 3], the last one repeated to fill the batch.
-        Where several processes share the model, those that others embed are black.
+        The pictures are uint8 [batch size, H, W, 3], as `draw_batches` gives them.
 
         Raises:
             ConfigError: for a picture that cannot be decoded; names the record. Of several
@@ -115,25 +117,10 @@ class Pictures:
         self._take(model)
         index, size = list(index), self._batch_size
         groups = [index[k : k + size] for k in range(0, len(index), size)]
-        here = set(model.rows_here(size).tolist())
-        faults: list[str] = []
-        waiting = [self._start(groups[0], here)] if groups else []
-        for number, group in enumerate(groups):
-            if number + 1 < len(groups):  # decode the next while the device embeds this one
-                waiting.append(self._start(groups[number + 1], here))
-            images = np.zeros((size, *(model.preprocess.size,) * 2, 3), np.uint8)
-            for row, future in waiting.pop(0).items():
-                try:
-                    images[row] = future.result()
-                except ConfigError as error:
-                    if jax.process_count() == 1:
-                        raise
-                    faults.append(str(error))
-                else:
-                    self._keep(group[row], images[row])
-            images[len(group) :] = images[len(group) - 1]
-            yield group, images
-        _raise_together(faults)
+        decode = functools.partial(self._decode, model.preprocess, self._decoded)
+        drawn = draw_batches(model, groups, decode, batch_size=size, threads=self._threads)
+        for number, images in enumerate(drawn):
+            yield groups[number], images
 
     def release(self) -> None:
         """Forget the last model and its embeddings, but not the decoded pictures."""
@@ -161,36 +148,104 @@ class Pictures:
         columns = zip(*(self._outputs[name][i] for i in index), strict=True)
         return jax.tree.unflatten(self._trees[name], [np.stack(column) for column in columns])
 
-    def _start(self, group: Sequence[int], here: set[int]) -> dict[int, Any]:
-        preprocess = self._model.preprocess
-        return {
-            row: self._threads.submit(self._decode, preprocess, i)
-            for row, i in enumerate(group)
-            if row in here
-        }
-
-    def _decode(self, preprocess: Callable, i: int) -> np.ndarray:
-        if i in self._decoded:
-            return self._decoded[i]
+    def _decode(self, preprocess: Callable, decoded: dict[int, np.ndarray], i: int) -> np.ndarray:
+        image = decoded.get(i)
+        if image is not None:
+            return image
         record = self._source[i]
         try:
-            return np.asarray(preprocess(record.image), np.uint8)
+            image = np.asarray(preprocess(record.image), np.uint8)
         except Exception as error:
             raise ConfigError(
                 f"the picture of evaluation record {record.key} cannot be decoded ({error}): an "
                 "evaluation set is taken whole, so mend or remove the record."
             ) from error
+        with self._lock:
+            if i not in decoded and self._decoded_bytes + image.nbytes <= self._cache_bytes:
+                decoded[i] = image.copy()
+                self._decoded_bytes += image.nbytes
+        return image
 
-    def _keep(self, i: int, image: np.ndarray) -> None:
-        if i not in self._decoded and self._decoded_bytes + image.nbytes <= self._cache_bytes:
-            self._decoded[i] = image.copy()
-            self._decoded_bytes += image.nbytes
+
+def draw_batches(
+    model: Model,
+    groups: Sequence[Sequence[Any]],
+    draw: Callable[[Any], np.ndarray],
+    *,
+    batch_size: int,
+    threads: ThreadPoolExecutor,
+) -> Iterator[np.ndarray]:
+    """Yield one batch of pictures a group, drawn on threads while the batch before is embedded.
+
+    All batches have one shape, uint8 [batch_size, H, W, 3]: the last picture of a group is
+    repeated to fill its batch. Where several processes share the model, those that others embed
+    are black.
+
+    Args:
+        model: whose pictures they will be.
+        groups: what each batch shows, at most `batch_size` things each.
+        draw: thing -> uint8 [H, W, 3]; called on threads, for the rows of this process alone.
+        batch_size: b.
+        threads: where `draw` is called.
+
+    Raises:
+        ConfigError: that `draw` raised. Of several processes all raise it, at the end.
+    """
+    here = set(model.rows_here(batch_size).tolist())
+    faults: list[str] = []
+
+    def start(group):
+        return {row: threads.submit(draw, thing) for row, thing in enumerate(group) if row in here}
+
+    waiting = [start(group) for group in groups[:1]]
+    for number, group in enumerate(groups):
+        waiting += [start(following) for following in groups[number + 1 : number + 2]]
+        images = np.zeros((batch_size, *(model.preprocess.size,) * 2, 3), np.uint8)
+        for row, future in waiting.pop(0).items():
+            try:
+                images[row] = future.result()
+            except ConfigError as error:
+                if jax.process_count() == 1:
+                    raise
+                faults.append(str(error))
+        images[len(group) :] = images[len(group) - 1]
+        yield images
+    _raise_together(faults)
 
 
 def _raise_together(faults: Sequence[str]) -> None:
     for told in gather_texts(faults[0] if faults else ""):
         if told:
             raise ConfigError(told)
+
+
+def embed_drawn(
+    model: Model, count: int, draw: Callable[[int], np.ndarray], *, batch_size: int = 64
+) -> Any:
+    """Embed pictures that come from no file.
+
+    Args:
+        model: the model.
+        count: how many, at least 1.
+        draw: number -> uint8 [H, W, 3] of the model's size; called on threads, for the pictures
+            that this process embeds.
+        batch_size: pictures per call of the model.
+
+    Returns:
+        Array or tree on the host, leading axis `count`.
+    """
+    groups = [range(k, min(k + batch_size, count)) for k in range(0, count, batch_size)]
+    parts = []
+    with drawing_threads() as threads:
+        drawn = draw_batches(model, groups, draw, batch_size=batch_size, threads=threads)
+        for number, images in enumerate(drawn):
+            parts.append(take(model.embed_images(images), range(len(groups[number]))))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+
+def drawing_threads(num: int | None = None) -> ThreadPoolExecutor:
+    """Return threads that decode or draw pictures; by default one a core, at most 16."""
+    return ThreadPoolExecutor(num or min(os.cpu_count() or 1, 16))
 
 
 def embed_texts(model: Model, texts: Sequence[str], *, batch_size: int = 256) -> Any:
@@ -208,3 +263,14 @@ def take(emb: Any, index: Sequence[int]) -> Any:
     """Return the rows `index` of every leaf."""
     index = np.asarray(index, np.int64)
     return jax.tree.map(lambda leaf: np.asarray(leaf)[index], emb)
+
+
+def are_vectors(*outputs: Any) -> bool:
+    """Say whether all outputs are one vector a picture or text, [N, D]; else there is no cosine."""
+    return all(isinstance(one, np.ndarray) and one.ndim == 2 for one in outputs)
+
+
+def unit(emb: np.ndarray) -> np.ndarray:
+    """Divide the rows of [.., D] by their length, float32; a zero row stays zero."""
+    emb = np.asarray(emb, np.float32)
+    return emb / np.maximum(np.linalg.norm(emb, axis=-1, keepdims=True), 1e-12)

@@ -50,7 +50,7 @@ def predict(
         if class_of is None:
             continue
         right = class_of[rows]
-        share = _first_by_lot(scores)
+        share = first_by_lot(scores)
         correct[rows] = np.take_along_axis(share, right[:, None], axis=1)[:, 0]
         for name, parent in parents.items():
             same = parent[None, :] == parent[right][:, None]
@@ -58,13 +58,36 @@ def predict(
     return Predictions(first, confidence, correct, correct_in)
 
 
-def _first_by_lot(scores: np.ndarray) -> np.ndarray:
-    """Return the probability of each class to be the first, [i, C]; no number is never first."""
+def first_by_lot(scores: np.ndarray) -> np.ndarray:
+    """Return the probability of each class to be the first, where ties are broken by lot.
+
+    Args:
+        scores: [I, C]; what is not a finite number is never first.
+
+    Returns:
+        [I, C]; each row sums to 1, or to 0 where no score is a number.
+    """
+    scores = np.where(np.isnan(scores), -np.inf, scores)
     best = scores.max(axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):
         tolerance = TIE_TOLERANCE * np.maximum(np.abs(scores), np.abs(best))
         tied = np.isfinite(scores) & (scores >= best - tolerance)
     return tied / np.maximum(tied.sum(axis=1, keepdims=True), 1)
+
+
+def class_means(values: np.ndarray, class_of: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return the mean of `values` over each class's images, [C]; NaN for a class without any.
+
+    `np.nanmean` of it is the mean over the classes that occur.
+
+    Args:
+        values: [I], of each image, or bool.
+        class_of: [I] int.
+        num_classes: C.
+    """
+    count = np.bincount(class_of, minlength=num_classes)
+    total = np.bincount(class_of, weights=values, minlength=num_classes)
+    return np.divide(total, count, out=np.full(num_classes, np.nan), where=count > 0)
 
 
 def confusions(
@@ -93,9 +116,9 @@ def confusions(
         class's images, most frequent first. Classes that are never mistaken are left out.
     """
     images = np.bincount(class_of, minlength=len(labels))
-    right = np.bincount(class_of, weights=correct, minlength=len(labels))
-    accuracy = np.divide(right, images, out=np.ones(len(labels)), where=images > 0)
-    order = [c for c in np.lexsort((-images, accuracy)) if accuracy[c] < 1.0][:num_classes]
+    accuracy = class_means(correct, class_of, len(labels))
+    order = np.lexsort((-images, accuracy))  # a class without images compares as false
+    order = [c for c in order if accuracy[c] < 1.0][:num_classes]
     found = []
     for c in order:
         taken = np.bincount(first[class_of == c], minlength=len(labels))

@@ -20,9 +20,8 @@ from bigclip.evals.health.map2d import map_2d
 from bigclip.evals.health.pair_logits import PairLogits, pair_logits
 from bigclip.evals.probes.labelled import check_positive
 from bigclip.evals.records import metadata_values
-from bigclip.evals.retrieval.suite import pair_up
 from bigclip.evals.sets import EvalSet
-from bigclip.evals.texts import check_sources, fill, record_texts
+from bigclip.evals.texts import check_sources, fill, pair_up, record_texts
 
 
 class Health:

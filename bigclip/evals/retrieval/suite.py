@@ -18,7 +18,7 @@ from bigclip.evals.ranks import examples, ranking, recall
 from bigclip.evals.records import metadata_values, unique
 from bigclip.evals.retrieval.paraphrases import chance_overlaps, overlaps, read_paraphrases
 from bigclip.evals.sets import EvalSet
-from bigclip.evals.texts import check_sources, fill, record_texts
+from bigclip.evals.texts import check_sources, fill, pair_up, record_texts
 
 KS = (1, 5, 10)
 OVERLAP_RANKS = 10  # of AO@k and JS@k; fewer where the set is smaller
@@ -233,20 +233,6 @@ class Retrieval:
             used |= {entry["text"]} if "text" in entry else set(entry["right_texts"])
             used |= {hit["text"] for hit in entry["ranked"] if "text" in hit}
         return {str(j): self._texts[j] for j in sorted(used)}
-
-
-def pair_up(texts_per_image: Sequence[Sequence[str]]) -> tuple[list[str], np.ndarray]:
-    """Merge equal texts.
-
-    Returns:
-        The distinct texts in the order of their first appearance, and [M, 2] (image, text).
-    """
-    position: dict[str, int] = {}
-    pairs = set()
-    for image, texts in enumerate(texts_per_image):
-        for text in texts:
-            pairs.add((image, position.setdefault(text, len(position))))
-    return list(position), np.array(sorted(pairs), np.int64).reshape(-1, 2)
 
 
 def make_pools(

@@ -15,7 +15,7 @@ from bigclip.evals import multi_label
 from bigclip.evals.embedding import Model, embed_texts, take
 from bigclip.evals.evaluation import Evaluation
 from bigclip.evals.labels import class_index, read_labels
-from bigclip.evals.predictions import confusions, predict
+from bigclip.evals.predictions import class_means, confusions, predict
 from bigclip.evals.ranks import ranking, recall
 from bigclip.evals.records import unique
 from bigclip.evals.sets import EvalSet
@@ -302,10 +302,3 @@ def top_metrics(ranks: ranking.Ranks) -> tuple[dict[str, float], dict[str, float
     metrics = {f"top{k}": float(recall.hits(ranks, k)[has_class].mean()) for k in KS}
     chance = {f"top{k}": float(recall.chance_hits(ranks, k)[has_class].mean()) for k in KS}
     return metrics, chance
-
-
-def class_means(values: np.ndarray, class_of: np.ndarray, num_classes: int) -> np.ndarray:
-    """Return the mean of `values` over each class's images, [C]; NaN for a class without any."""
-    count = np.bincount(class_of, minlength=num_classes)
-    total = np.bincount(class_of, weights=values, minlength=num_classes)
-    return np.divide(total, count, out=np.full(num_classes, np.nan), where=count > 0)

@@ -9,6 +9,7 @@ from bigclip.evals.embedding import Pictures
 from bigclip.evals.records import read_records
 from bigclip.evals.retrieval import suite as retrieval
 from bigclip.evals.sets import EvalSet
+from bigclip.evals.texts import pair_up
 
 CONCEPTS = [f"thing {i}" for i in range(30)]
 
@@ -76,7 +77,7 @@ def test_equals_brute_force_with_several_texts_an_image():
 
 
 def test_equal_texts_are_one_text():
-    texts, pairs = retrieval.pair_up([["fox", "a fox"], ["fox"], ["owl", "owl"]])
+    texts, pairs = pair_up([["fox", "a fox"], ["fox"], ["owl", "owl"]])
     assert texts == ["fox", "a fox", "owl"]
     assert pairs.tolist() == [[0, 0], [0, 1], [1, 0], [2, 2]]
 
