@@ -22,6 +22,7 @@ class FolderSource:
         files: all that was found, relative to it: pictures in the order of the records, then
             their texts.
         classes: folders of the classes, in order; empty where texts lie beside the pictures.
+        no_classes: why the folders are no classes, in words; "" where they are, or there are none.
         num_lost: texts without a picture.
         faults: the same, "file: what".
     """
@@ -63,16 +64,22 @@ class FolderSource:
         beside = {name for name in texts if os.path.splitext(name)[0] in stems}
         loose = [name for name in self._pictures if os.sep not in name]
         self.classes: list[str] = []
+        self.no_classes = ""
         self.faults: list[str] = []
         if beside:
             self.faults = [f"{n}: no picture beside it" for n in texts if n not in beside]
+            why = f"{min(beside)} beside a picture says that the pictures have texts of their own"
         elif loose and needs_caption:
             raise ConfigError(
                 f"{path} has neither texts beside its pictures nor a folder for each class; "
                 f"{loose[0]} lies in none"
             )
-        elif not loose:
+        elif loose:
+            why = f"{loose[0]} lies in none of them"
+        else:
             self.classes = sorted({name.split(os.sep)[0] for name in self._pictures})
+        if not self.classes and len(loose) < len(self._pictures):
+            self.no_classes = f"the folders of {path} are not taken for classes, since {why}"
         self._number = {name: number for number, name in enumerate(self.classes)}
         self.num_lost = len(self.faults)
         self.files = [*self._pictures, *sorted(beside)]
@@ -115,7 +122,10 @@ class FolderSource:
         stem = os.path.join(self.path, os.path.splitext(name)[0])
         txt, described = (_content_or_none(stem + end) for end in _TEXTS)
         if txt is None and described is None and self._needs_caption:
-            raise BadRecord(name, "incomplete_sample", "no .txt and no .json beside it")
+            reason = "no .txt and no .json beside it"
+            if self.no_classes:
+                reason += f" ({self.no_classes})"
+            raise BadRecord(name, "incomplete_sample", reason)
         captions, metadata = {}, {}
         if txt is not None:
             captions["txt"] = txt
@@ -149,11 +159,27 @@ def read_picture(key: str, path: str) -> bytes:
 
 
 def _walk(folder: str) -> Iterator[str]:
+    """Yield the files of a folder and of those in it, relative to it; links are followed.
+
+    A link to a folder that it lies in would lead round and round, and is left out.
+    """
+    ways = {folder: {_identity(folder)}}  # each folder's own identity, and of those it lies in
     for place, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        way = ways.pop(place)
+        inside = {name: _identity(os.path.join(place, name)) for name in folders}
+        folders[:] = [n for n in folders if not n.startswith(".") and inside[n] not in way]
+        ways.update((os.path.join(place, name), way | {inside[name]}) for name in folders)
         for name in files:
             if not name.startswith("."):
                 yield os.path.relpath(os.path.join(place, name), folder)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None  # gone, or not for us: `os.walk` finds nothing in it either
+    return status.st_dev, status.st_ino
 
 
 def _content_or_none(path: str) -> bytes | None:

@@ -23,6 +23,9 @@ FAULTS = (
     "broken_image",  # cut off or damaged
 )
 
+# Caption sources that name a picture best; of others the first in alphabetical order does.
+_NAMING = ("name", "title", "txt")
+
 
 class Record(NamedTuple):
     """One example as it was stored, before any decoding of the picture."""
@@ -54,6 +57,20 @@ class BadRecord(Exception):
 
     def __str__(self) -> str:
         return f"{self.key}: {self.reason}"
+
+
+def caption_of(record: Record) -> str | None:
+    """Return the caption that names a picture best, None if it has none."""
+    for source in (*_NAMING, *sorted(record.captions)):
+        if record.captions.get(source):
+            return record.captions[source][0]
+    return None
+
+
+def title_of(record: Record) -> str | None:
+    """Return what to call a picture before people: its caption, with the style it is drawn in."""
+    caption, style = caption_of(record), record.metadata.get("style")
+    return f"{caption} ({style})" if caption and isinstance(style, str) and style else caption
 
 
 def checked_captions(

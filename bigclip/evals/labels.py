@@ -51,9 +51,10 @@ def read_labels(records: Records, label: str | None) -> Labels:
         value = metadata.get(label)
         value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
         if value is None:
+            why = getattr(records.source, "no_classes", "")  # of a folder
             raise ConfigError(
                 f"label = {label!r}: record {key} has no such metadata key."
-                f"{suggest(label, metadata)}"
+                f"{suggest(label, metadata)}{f' ({why}.)' if why else ''}"
             )
         single = value if isinstance(value, list | tuple) else [value]
         if not all(isinstance(one, str | int) for one in single):

@@ -154,13 +154,13 @@ KINDS: Mapping[str, Kind] = {
     "limits": Kind(
         title="limits",
         columns=(*_LIMITS, Column("mean", "mean"), Column("control", "control")),
-        main=(Column("mean", "limits, mean of the tasks"),),
+        main=(Column("mean", "limits, mean of the skills"),),
         charts=(Chart("accuracy, %", _LIMITS),),
         compared=(Column("mean", "mean"), *_LIMITS),
         elsewhere=r"[^/]+/(text|image|group)_score",
         note="Limits are measured on drawn scenes whose wrong texts hold the same words or nearly "
         "so: whoever looks at the texts alone, or at the picture alone, stands at chance. The "
-        "control is a task that every trained model should pass; the mean leaves it out.",
+        "control is a skill that every trained model should pass; the mean leaves it out.",
     ),
     "health": Kind(
         title="health of the embeddings",

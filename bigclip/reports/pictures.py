@@ -1,21 +1,17 @@
 """Pictures of evaluation records, small and inside the page."""
 
-import base64
-import io
 import json
 from collections.abc import Mapping
 from typing import Any
 
-import PIL.Image
-
-from bigclip.data.records import BadRecord
+from bigclip.data.images import BadImage
+from bigclip.data.records import BadRecord, title_of
 from bigclip.data.sources import open_random_access
+from bigclip.data.thumbnails import data_uri, smaller
 from bigclip.reports.markup import Safe, element
 from bigclip.reports.run import Run, SuiteHistory
 
 _SIDE = 128  # CSS shows at most 96 pixels; a little more serves fine screens
-_KEPT_AS_THEY_ARE = {"WEBP": "image/webp", "PNG": "image/png", "JPEG": "image/jpeg"}
-_NAMING = ("name", "title", "txt")
 
 
 class PictureBook:
@@ -42,7 +38,7 @@ class PictureBook:
         uri = _uri_or_none(record, _SIDE)
         if uri is None:
             return element("span", "?", class_="lost", role="img", aria_label=f"picture {key}")
-        name = describe(record.captions, record.metadata)
+        name = title_of(record) or "picture"
         return element("img", src=uri, alt=name, title=name, loading="lazy", width=64, height=64)
 
     def uri(self, index: int, key: str, side: int) -> str | None:
@@ -52,7 +48,7 @@ class PictureBook:
     def name(self, index: int, key: str) -> str | None:
         """Return what record `index` shows, in words; None if it is lost."""
         record = self._record(index, key)
-        return describe(record.captions, record.metadata) if record else None
+        return (title_of(record) or "picture") if record else None
 
     def _record(self, index: int, key: str) -> Any:
         if self._source is None or not 0 <= index < len(self._source):
@@ -84,29 +80,8 @@ class Books:
         return self._books[key]
 
 
-def describe(captions: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
-    """Name a picture for those who cannot see it: its first caption, and its style if any."""
-    for source in (*_NAMING, *captions):
-        if captions.get(source):
-            style = metadata.get("style")
-            return captions[source][0] + (f" ({style})" if style else "")
-    return "picture"
-
-
 def _uri_or_none(record: Any, side: int) -> str | None:
     try:
-        return _data_uri(record.image, side) if record else None
-    except (OSError, ValueError, PIL.Image.DecompressionBombError):
+        return data_uri(smaller(record.image, side)) if record else None
+    except BadImage:
         return None  # shown as lost, and the page stands
-
-
-def _data_uri(data: bytes, side: int) -> str:
-    image = PIL.Image.open(io.BytesIO(data))
-    kind = _KEPT_AS_THEY_ARE.get(image.format or "")
-    if kind is None or max(image.size) > side or len(data) > side * side:
-        image = image.convert("RGBA")
-        image.thumbnail((side, side))
-        buffer = io.BytesIO()
-        image.save(buffer, "WEBP", quality=80)
-        data, kind = buffer.getvalue(), "image/webp"
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

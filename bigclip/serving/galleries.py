@@ -12,11 +12,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from bigclip.config import ConfigError
-from bigclip.data.records import Record
+from bigclip.data.folder_source import PICTURES
+from bigclip.data.records import caption_of, title_of
 from bigclip.data.sources import Source, open_random_access
-
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-_NAMING = ("name", "title", "txt")  # caption sources that name a picture best
 
 
 class Entry(NamedTuple):
@@ -75,7 +73,7 @@ class FolderGallery:
         if not self._names:
             raise ConfigError(
                 f"--pictures: no picture lies in {folder} or in a folder of it. Files count whose "
-                f"names end in {', '.join(ENDINGS)}."
+                f"names end in {', '.join(PICTURES)}."
             )
 
     def __len__(self) -> int:
@@ -106,7 +104,7 @@ class FolderGallery:
             folders[:] = [name for name in folders if not name.startswith(".")]
             for name in files:
                 path = os.path.join(place, name)
-                if name.startswith(".") or not name.lower().endswith(ENDINGS):
+                if name.startswith(".") or not name.lower().endswith(PICTURES):
                     continue
                 real = os.path.realpath(path)
                 if self._is_inside(real) and os.path.isfile(real):
@@ -129,10 +127,8 @@ class RecordGallery:
     def look(self, number: int) -> Entry:
         """See `Gallery`; the key is a hash of the encoded picture."""
         record = self._source[number]
-        named = _caption(record)
-        style = record.metadata.get("style")
-        name = f"{named} ({style})" if named and isinstance(style, str) else named or record.key
-        return Entry(hashlib.sha256(record.image).hexdigest(), name, named)
+        key = hashlib.sha256(record.image).hexdigest()
+        return Entry(key, title_of(record) or record.key, caption_of(record))
 
     def read(self, number: int) -> bytes:
         """See `Gallery`."""
@@ -178,13 +174,6 @@ def _open(block: Mapping[str, Any], what: str) -> Source:
     if not len(source):
         raise ConfigError(f"{what}: there are no records.")
     return source
-
-
-def _caption(record: Record) -> str | None:
-    for source in (*_NAMING, *sorted(record.captions)):
-        if record.captions.get(source):
-            return record.captions[source][0]
-    return None
 
 
 def _printable(name: str) -> str:

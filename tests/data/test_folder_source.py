@@ -7,8 +7,10 @@ import pytest
 
 from bigclip.config import ConfigError
 from bigclip.data.folder_source import FolderSource
-from bigclip.data.records import BadRecord, Record
+from bigclip.data.records import BadRecord, Record, caption_of, title_of
 from bigclip.data.sources import open_random_access, open_source
+from bigclip.evals.labels import read_labels
+from bigclip.evals.records import read_records
 
 
 def write(folder, files):
@@ -81,3 +83,52 @@ def test_pictures_in_no_class_are_for_evaluation_alone(tmp_path):
         FolderSource(folder)
     with pytest.raises(ConfigError, match="no picture lies in .*, which is no folder"):
         FolderSource(str(tmp_path / "absent"))
+
+
+def test_one_stray_file_that_undoes_the_classes_is_named(tmp_path):
+    """An evaluation of labels, or a training without texts, must say which file it was."""
+    classes = {f"{name}/{i}.png": b"x" for name in ("fox", "owl") for i in range(3)}
+    for name, stray in (("text", {"owl/1.json": b"{}"}), ("loose", {"cover.png": b"c"})):
+        folder = write(tmp_path / name, classes | stray)
+        source = open_random_access(kind="folder", path=folder)
+        assert source.classes == []
+        assert next(iter(stray)) in source.no_classes
+        with pytest.raises(ConfigError, match=f"no such metadata key.*{next(iter(stray))}"):
+            read_labels(read_records(source), None)
+    with pytest.raises(BadRecord, match=r"no .txt and no .json beside it \(.*owl/1.json"):
+        FolderSource(str(tmp_path / "text"))[0]
+    plain = open_random_access(kind="folder", path=write(tmp_path / "plain", {"a.png": b"a"}))
+    assert (plain.classes, plain.no_classes) == ([], "")
+    sorted_ones = open_source(kind="folder", path=write(tmp_path / "whole", classes))
+    assert (sorted_ones.classes, sorted_ones.no_classes) == (["fox", "owl"], "")
+
+
+def test_links_that_lead_back_are_not_followed(tmp_path):
+    folder = tmp_path / "set"
+    write(folder, {"fox/a.png": b"a", "owl/b.png": b"b", "owl/deep/c.png": b"c"})
+    write(tmp_path, {"elsewhere/d.png": b"d"})
+    (folder / "fox" / "up").symlink_to(folder)
+    (folder / "owl" / "deep" / "self").symlink_to(folder / "owl" / "deep")
+    (folder / "wolf").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(folder)  # round in two steps
+    source = FolderSource(str(folder))
+    assert [record.key for record in read_all(source)] == [
+        "fox/a.png",
+        "owl/b.png",
+        "owl/deep/c.png",
+        "wolf/d.png",
+    ]
+    assert source.classes == ["fox", "owl", "wolf"]
+
+
+def test_a_picture_is_called_by_its_name_and_style():
+    def record(captions, **metadata):
+        return Record("k", b"", captions, metadata)
+
+    captions = {"keywords": ["animal"], "txt": ["a caption"], "name": ["fox", "red fox"]}
+    assert title_of(record(captions)) == "fox"
+    assert title_of(record(captions, style="flat")) == "fox (flat)"
+    assert caption_of(record(captions, style="flat")) == "fox"
+    assert title_of(record(captions, style=3)) == "fox"
+    assert title_of(record({"b": ["second"], "a": ["first"]})) == "first"
+    assert title_of(record({}, style="flat")) is None

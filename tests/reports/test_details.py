@@ -131,7 +131,7 @@ def picture():
 
 
 def limits_details(image):
-    tasks = {
+    skills = {
         "counting": {
             "accuracy": 0.5,
             "chance": 0.25,
@@ -142,7 +142,7 @@ def limits_details(image):
         "word_order": {"accuracy": 0.75, "chance": 0.5, "items": 40, "by": {}},
     }
     example = {
-        "task": "counting",
+        "skill": "counting",
         "image": image,
         "right_text": "two foxes",
         "wrong_texts": ["three foxes", "one fox"],
@@ -150,12 +150,12 @@ def limits_details(image):
         "is_right": False,
     }
     ranked = example | {"scores": [1.0, 2.0, 0.5]}
-    return {"tasks": tasks, "examples": [example, ranked]}
+    return {"skills": skills, "examples": [example, ranked]}
 
 
 def test_limits_stand_beside_chance_and_by_condition():
     metrics = {"word_order/text_score": 0.4, "word_order/group_score": 0.3}
-    shown = limits.tasks(suite("limits", limits_details(picture()), metrics))
+    shown = limits.skills(suite("limits", limits_details(picture()), metrics))
     first, rest = shown.split("</table>", 1)
     assert cells(first) == [
         ["counting", "50.0 \u00b1 2.0", "25.0", "", "", "", "80"],

@@ -1,8 +1,11 @@
 """The whole page, from workdirs of every kind of incompleteness."""
 
+import base64
+import io
 import json
 import re
 
+import PIL.Image
 import pytest
 from pages import EVIL, Page
 
@@ -102,6 +105,18 @@ def test_a_replaced_picture_is_not_shown_for_another(workdir):
     assert "<img" in book.picture(0, "test.tar/0")
     assert "<img" not in book.picture(0, "test.tar/1")
     assert "<img" not in book.picture(99, "test.tar/99")
+
+
+def test_pictures_bring_nothing_but_pixels(tmp_path):
+    """Small originals, too: what a camera wrote beside the pixels is not for the page."""
+    image = PIL.Image.new("RGB", (40, 20), "red")
+    exif = image.getexif()
+    exif[0x0112], exif[0x010E] = 6, "where I live"  # turned, and a description
+    image.save(tmp_path / "a.jpg", exif=exif)
+    uri = PictureBook({"kind": "folder", "path": str(tmp_path)}).uri(0, "a.jpg", 128)
+    shown = base64.b64decode(uri.removeprefix("data:image/webp;base64,"))
+    assert b"where I live" not in shown
+    assert PIL.Image.open(io.BytesIO(shown)).size == (20, 40)  # upright
 
 
 def test_the_command(workdir, tmp_path, capsys):

@@ -1,7 +1,9 @@
-"""Task `attributes`: "a red circle and a blue square" against "a blue circle and a red square".
+"""Skill `attributes`: "a red circle and a blue square" against "a blue circle and a red square".
 
-Both pictures have both shapes, both colours, and as many pixels of each: only who wears what
-differs. The texts are the same words (arXiv 2210.01936).
+Both pictures have both shapes and both colours; only who wears what differs. The texts are the
+same words (arXiv 2210.01936). In "colour" the pictures have as much of each colour, too. In "size"
+they cannot: the larger thing has more of its own. There the balance of the sets keeps colours from
+telling: each colour is as often the large one's as the small one's.
 """
 
 import numpy as np

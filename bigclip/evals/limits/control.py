@@ -1,7 +1,7 @@
-"""Task `control`: one thing, named rightly or wrongly. Without this, the other tasks say nothing.
+"""Skill `control`: one thing, named rightly or wrongly. Without this, the other skills say nothing.
 
 A model that does not know "triangle" is at chance with triangles in any order. Only what it loses
-between this task and the others is due to counting, relations or order.
+between this skill and the others is due to counting, relations or order.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ def make_sets(num_sets: int, cast: Cast, rng: np.random.Generator) -> list[ItemS
     """Return `num_sets` pairs a condition.
 
     Conditions: for shapes "shape" (the colours are equal, the shapes differ) and "colour" (the
-    reverse); for emoji "noun". Half of the things are as large as in the other tasks ("far"), half
+    reverse); for emoji "noun". Half of the things are as large as in the other skills ("far"), half
     fill a good part of the picture ("close"): models trained on pictures of one thing may not
     recognise it from afar.
     """

@@ -1,4 +1,4 @@
-"""Task `counting`: "two red circles", "three red circles", ...
+"""Skill `counting`: "two red circles", "three red circles", ...
 
 A set has one picture for each number, with things of one kind and colour. More things of one size
 are more paint, so that the amount of paint alone would tell the number. Therefore half of the sets
@@ -21,9 +21,8 @@ from bigclip.evals.limits.items import ItemSet, deal_backgrounds, scene
 
 NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
-_INK = (
-    0.13  # of the picture is covered where all the things of the largest number are equal in size
-)
+# This part of the picture the largest number of things covers where all are equal in size.
+_INK = 0.13
 _GAP = 1.1  # least distance of two things, in units of their extent
 _EXTENT = max(shapes.radius(shape) for shape in shapes.SHAPES)
 _MARGIN = 0.01

@@ -1,4 +1,4 @@
-"""Sets of pictures and texts that only fit one way, and what all tasks make them with.
+"""Sets of pictures and texts that only fit one way, and what all skills make them with.
 
 A set has K pictures and K texts, and text k is right for picture k alone. So each text is right
 once and wrong K - 1 times, against the same other texts, and each picture likewise. A model that
@@ -32,7 +32,7 @@ class ItemSet(NamedTuple):
     """K pictures and K texts, the k-th of which belong together and no others.
 
     Attributes:
-        condition: the sub-condition of the task, such as "vertical".
+        condition: the sub-condition of the skill, such as "vertical".
         scenes: K scenes.
         texts: K texts.
         labels: what each item is about, where accuracies by it are of interest: K names or none.

@@ -1,4 +1,4 @@
-"""Task `negation`: what a text says is not there must not be there (arXiv 2501.09425).
+"""Skill `negation`: what a text says is not there must not be there (arXiv 2501.09425).
 
 A model that overhears "no" prefers the text whose nouns it sees, which is the wrong one or none.
 """

@@ -1,4 +1,4 @@
-"""Task `spatial`: "a red circle left of a blue square" against "... right of ...".
+"""Skill `spatial`: "a red circle left of a blue square" against "... right of ...".
 
 The texts of a pair differ in the relation alone, its pictures in who stands where. As in What'sUp
 (arXiv 2310.19785), but what the things are tells nothing about how they usually lie.

@@ -1,22 +1,20 @@
 """Suite `limits`: what CLIP-like models are known to be bad at, on scenes drawn for the purpose.
 
-Six tasks, one module each: `counting`, `spatial`, `word_order`, `attributes`, `negation`, and the
+Six skills, one module each: `counting`, `spatial`, `word_order`, `attributes`, `negation`, and the
 `control` that tells whether the model knows the words at all. The pictures are drawn at the
 model's own size by a seed, the same at every step and in every run. `docs/limits.md` tells how the
 sets are built, and how to read the numbers.
 """
 
-import base64
 import functools
-import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-import PIL.Image
 
 from bigclip.config import ConfigError, suggest
+from bigclip.data.thumbnails import as_webp, data_uri
 from bigclip.evals.embedding import Model, embed_texts, take
 from bigclip.evals.evaluation import Evaluation
 from bigclip.evals.limits import attributes, control, counting, negation, spatial, word_order
@@ -40,7 +38,7 @@ _MAKERS: dict[str, Callable[..., list[ItemSet]]] = {
     "attributes": attributes.make_sets,
     "negation": negation.make_sets,
 }
-TASKS = tuple(_MAKERS)
+SKILLS = tuple(_MAKERS)
 _BATCH_SIZE = 64
 _EXAMPLE_SIZE = 72  # pixels of the report's pictures
 
@@ -49,7 +47,7 @@ class Limits:
     """Choose the right text for drawn pictures, out of texts that differ in the one point tested.
 
     Args:
-        tasks: some of `TASKS`.
+        skills: some of `SKILLS`.
         objects: who plays: "shapes" (coloured plane figures) or "emoji" (pictures of the embedded
             data, for models that know things better than geometry; no colours, nothing inside of
             anything).
@@ -57,13 +55,13 @@ class Limits:
         counts: the numbers of `counting`, between 1 and 9.
         template: the prompt around every text, with one {}.
         seed: decides the scenes.
-        num_examples: examples of each task kept for the report, right ones and as many wrong ones.
+        num_examples: examples of each skill kept for the report, right ones and as many wrong ones.
 
     Attributes:
-        sets: task -> its sets of scenes and texts.
+        sets: skill -> its sets of scenes and texts.
 
     Raises:
-        ConfigError: for an unknown task or cast, or numbers outside these bounds.
+        ConfigError: for an unknown skill or cast, or numbers outside these bounds.
     """
 
     kind = "limits"
@@ -71,7 +69,7 @@ class Limits:
     def __init__(
         self,
         *,
-        tasks: Sequence[str] = TASKS,
+        skills: Sequence[str] = SKILLS,
         objects: str = "shapes",
         num_sets: int = 48,
         counts: Sequence[int] = (2, 3, 4, 5, 6),
@@ -79,11 +77,11 @@ class Limits:
         seed: int = 0,
         num_examples: int = 2,
     ):
-        if not isinstance(tasks, list | tuple) or not tasks or len(set(tasks)) < len(tasks):
-            raise ConfigError(f"tasks must be a list of different tasks, not {tasks!r}.")
-        for task in tasks:
-            if task not in TASKS:
-                raise ConfigError(f"tasks: no task {task!r}.{suggest(str(task), TASKS)}")
+        if not isinstance(skills, list | tuple) or not skills or len(set(skills)) < len(skills):
+            raise ConfigError(f"skills must be a list of different skills, not {skills!r}.")
+        for skill in skills:
+            if skill not in SKILLS:
+                raise ConfigError(f"skills: no skill {skill!r}.{suggest(str(skill), SKILLS)}")
         if objects not in CASTS:
             raise ConfigError(f"objects: no choice {objects!r}.{suggest(str(objects), CASTS)}")
         if not _is_integer(num_sets) or num_sets < BALANCED or num_sets % BALANCED:
@@ -106,13 +104,13 @@ class Limits:
         self._template, self._seed, self._num_examples = template, seed, num_examples
         self._cast = CASTS[objects]
         self.sets = {
-            task: _MAKERS[task](
+            skill: _MAKERS[skill](
                 num_sets,
                 self._cast,
-                np.random.default_rng([seed, TASKS.index(task)]),
-                **({"counts": tuple(counts)} if task == "counting" else {}),
+                np.random.default_rng([seed, SKILLS.index(skill)]),
+                **({"counts": tuple(counts)} if skill == "counting" else {}),
             )
-            for task in tasks
+            for skill in skills
         }
 
     @functools.cached_property
@@ -127,24 +125,24 @@ class Limits:
         position = {text: i for i, text in enumerate(every_text)}
         metrics: dict[str, float] = {}
         chance: dict[str, float] = {}
-        details: dict[str, Any] = {"tasks": {}, "examples": []}
+        details: dict[str, Any] = {"skills": {}, "examples": []}
         num_images = 0
-        for task, sets in self.sets.items():
+        for skill, sets in self.sets.items():
             image_outputs = self._embed(model, [scene for s in sets for scene in s.scenes])
             index = [position[text] for s in sets for text in s.texts]
             scores = set_scores(model, image_outputs, take(text_outputs, index), len(sets))
             chosen = choice_accuracy(scores)
             num_images += chosen.size
-            metrics[task], chance[task] = float(chosen.mean()), 1 / chosen.shape[1]
+            metrics[skill], chance[skill] = float(chosen.mean()), 1 / chosen.shape[1]
             for name, values in winoground_scores(scores).items():
-                metrics[f"{task}/{name}"] = float(values.mean())
-                chance[f"{task}/{name}"] = WINOGROUND_CHANCE[name]
-            details["tasks"][task] = _task_details(sets, chosen)
-            details["examples"] += self._task_examples(task, sets, scores, chosen)
-        tested = [task for task in self.sets if task != "control"]
+                metrics[f"{skill}/{name}"] = float(values.mean())
+                chance[f"{skill}/{name}"] = WINOGROUND_CHANCE[name]
+            details["skills"][skill] = _skill_details(sets, chosen)
+            details["examples"] += self._skill_examples(skill, sets, scores, chosen)
+        tested = [skill for skill in self.sets if skill != "control"]
         if tested:
-            metrics["mean"] = float(np.mean([metrics[task] for task in tested]))
-            chance["mean"] = float(np.mean([chance[task] for task in tested]))
+            metrics["mean"] = float(np.mean([metrics[skill] for skill in tested]))
+            chance["mean"] = float(np.mean([chance[skill] for skill in tested]))
         counts = {
             "images": num_images,
             "texts": len(texts),
@@ -166,11 +164,11 @@ class Limits:
             parts.append(take(model.embed_images(images), range(len(batch))))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
-    def _task_examples(
-        self, task: str, sets: Sequence[ItemSet], scores: np.ndarray, chosen: np.ndarray
+    def _skill_examples(
+        self, skill: str, sets: Sequence[ItemSet], scores: np.ndarray, chosen: np.ndarray
     ) -> list[dict[str, Any]]:
         """Return the first right and wrong items in an order that the seed decides."""
-        order = np.random.default_rng([self._seed, TASKS.index(task), 1]).permutation(chosen.size)
+        order = np.random.default_rng([self._seed, SKILLS.index(skill), 1]).permutation(chosen.size)
         is_right = chosen.flat[order] == 1
         num = self._num_examples
         found = []
@@ -178,11 +176,12 @@ class Limits:
             number, item = divmod(int(flat), chosen.shape[1])
             others = [k for k in range(chosen.shape[1]) if k != item]
             entry = sets[number]
+            picture = draw(entry.scenes[item], _EXAMPLE_SIZE, self._painter)
             found.append(
                 {
-                    "task": task,
+                    "skill": skill,
                     "condition": entry.condition,
-                    "image": data_uri(draw(entry.scenes[item], _EXAMPLE_SIZE, self._painter)),
+                    "image": data_uri(as_webp(picture)),
                     "right_text": entry.texts[item],
                     "wrong_texts": [entry.texts[k] for k in others],
                     "scores": [_rounded(scores[number, item, k]) for k in [item, *others]],
@@ -226,14 +225,7 @@ def set_scores(model: Model, image_outputs: Any, text_outputs: Any, num_sets: in
     return found
 
 
-def data_uri(picture: np.ndarray) -> str:
-    """Return uint8 [H, W, 3] as a PNG in a data URI."""
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(picture).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _task_details(sets: Sequence[ItemSet], chosen: np.ndarray) -> dict[str, Any]:
+def _skill_details(sets: Sequence[ItemSet], chosen: np.ndarray) -> dict[str, Any]:
     parts: dict[str, list[float]] = {}
     for entry, values in zip(sets, chosen, strict=True):
         parts.setdefault(entry.condition, []).extend(values)

@@ -1,4 +1,4 @@
-"""Task `word_order`: "a red circle above a blue square" against "a blue square above a red circle".
+"""Skill `word_order`: "a red circle above a blue square", or a blue square above a red circle?
 
 The two texts of a pair are the same words, so that a bag of words is at chance (arXiv 2210.01936;
 2204.03162). Half of the pairs say the reverse relation, so that "who is named first stands on the

@@ -12,7 +12,7 @@ from bigclip.reports.run import SuiteHistory
 
 # In the order of the page.
 SECTIONS: tuple[tuple[str, Callable[[SuiteHistory], Safe | None]], ...] = (
-    ("limits", limits.tasks),
+    ("limits", limits.skills),
     ("examples of the limits", limits.examples),
     ("corruptions", robustness.strengths),
     ("sweep", probes.sweep),

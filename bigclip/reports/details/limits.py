@@ -1,4 +1,4 @@
-"""The limits table: what models like this are known to be bad at, task by task."""
+"""The limits table: what models like this are known to be bad at, skill by skill."""
 
 import re
 from collections.abc import Mapping
@@ -10,59 +10,59 @@ from bigclip.reports.markup import Safe, element, join
 from bigclip.reports.run import SuiteHistory
 
 _NAMES = {column.metric: column.label for column in KINDS["limits"].columns}
-# Winoground's scores (Thrush et al., 2022): metrics TASK/text_score and so on.
+# Winoground's scores (Thrush et al., 2022): metrics SKILL/text_score and so on.
 _SCORES = ("text_score", "image_score", "group_score")
 _INLINE_PICTURE = re.compile(r"data:image/(png|webp|jpeg);base64,[A-Za-z0-9+/=]+")
 _MOST_EXAMPLES = 40
 _MOST_BYTES = 400_000  # of all pictures of the examples together
 
 
-def tasks(suite: SuiteHistory) -> Safe | None:
-    """One row a task: accuracy, chance, a bar; the conditions of each task fold away."""
-    found: Mapping[str, Any] = suite.details.get("tasks") or {}
+def skills(suite: SuiteHistory) -> Safe | None:
+    """One row a skill: accuracy, chance, a bar; the conditions of each skill fold away."""
+    found: Mapping[str, Any] = suite.details.get("skills") or {}
     if not found:
         return None
     metrics = suite.last["metrics"]
-    scores = [key for key in _SCORES if any(f"{task}/{key}" in metrics for task in found)]
+    scores = [key for key in _SCORES if any(f"{skill}/{key}" in metrics for skill in found)]
     rows = [
         tables.row(
             _name(name),
-            _with_error(task),
-            _percent(task.get("chance")),
-            tables.bar(task["accuracy"], task.get("chance")),
+            _with_error(skill),
+            _percent(skill.get("chance")),
+            tables.bar(skill["accuracy"], skill.get("chance")),
             *(_percent(metrics.get(f"{name}/{key}")) for key in scores),
-            numbers.count(task["items"]) if "items" in task else "",
+            numbers.count(skill["items"]) if "items" in skill else "",
         )
-        for name, task in found.items()
+        for name, skill in found.items()
     ]
     heads = [key.replace("_", " ") for key in scores]
     shown = tables.table(
         f"{suite.name} at step {suite.last['step']:,}, in percent, with standard errors; the mark "
         "is chance",
-        tables.head_row("task", "accuracy", "chance", "", *heads, "items"),
+        tables.head_row("skill", "accuracy", "chance", "", *heads, "items"),
         rows,
         "limits",
     )
-    return element("div", shown, [_conditions(name, task) for name, task in found.items()])
+    return element("div", shown, [_conditions(name, skill) for name, skill in found.items()])
 
 
 def examples(suite: SuiteHistory) -> Safe | None:
     """Scenes with their right and wrong texts, and which one the model preferred."""
-    by_task: dict[str, list[Safe]] = {}
+    by_skill: dict[str, list[Safe]] = {}
     spent = 0
     for entry in (suite.details.get("examples") or [])[:_MOST_EXAMPLES]:
         spent += len(str(entry.get("image") or ""))
         if spent > _MOST_BYTES:
             break
-        by_task.setdefault(str(entry["task"]), []).append(_example(entry))
-    if not by_task:
+        by_skill.setdefault(str(entry["skill"]), []).append(_example(entry))
+    if not by_skill:
         return None
     parts = [
         join(
-            element("h4", _name(task), class_="kind"),
+            element("h4", _name(skill), class_="kind"),
             element("ul", cards, class_="cards"),
         )
-        for task, cards in by_task.items()
+        for skill, cards in by_skill.items()
     ]
     summary = element("summary", f"Examples of {suite.name.replace('_', ' ')}")
     return element("details", summary, parts)
@@ -114,15 +114,15 @@ def _mark(right: bool) -> Safe:
     )
 
 
-def _conditions(name: str, task: Mapping[str, Any]) -> Safe | None:
-    by = task.get("by") or {}
+def _conditions(name: str, skill: Mapping[str, Any]) -> Safe | None:
+    by = skill.get("by") or {}
     if not by:
         return None
     rows = [
         tables.row(
             condition.replace("_", " "),
             numbers.percent(by[condition]),
-            tables.bar(by[condition], task.get("chance")),
+            tables.bar(by[condition], skill.get("chance")),
         )
         for condition in by
     ]
@@ -138,14 +138,14 @@ def _conditions(name: str, task: Mapping[str, Any]) -> Safe | None:
     return element("details", element("summary", summary), shown, class_="inner")
 
 
-def _with_error(task: Mapping[str, Any]) -> str:
-    error = task.get("standard_error")
-    said = numbers.percent(task["accuracy"])
+def _with_error(skill: Mapping[str, Any]) -> str:
+    error = skill.get("standard_error")
+    said = numbers.percent(skill["accuracy"])
     return said if error is None else f"{said} \u00b1 {numbers.percent(error)}"
 
 
-def _name(task: str) -> str:
-    return _NAMES.get(task, task.replace("_", " "))
+def _name(skill: str) -> str:
+    return _NAMES.get(skill, skill.replace("_", " "))
 
 
 def _percent(value: float | None) -> str:

@@ -12,9 +12,9 @@ from sklearn.preprocessing import StandardScaler
 from bigclip.evals.limits import counting, spatial
 from bigclip.evals.limits.casts import CASTS
 from bigclip.evals.limits.scenes import draw
-from bigclip.evals.limits.suite import TASKS
+from bigclip.evals.limits.suite import SKILLS
 
-CASES = [(cast, task) for cast in CASTS for task in TASKS]
+CASES = [(cast, skill) for cast in CASTS for skill in SKILLS]
 SAME_WORDS = {("attributes", None), ("word_order", None), ("negation", "but_no")}
 RELATION_WORDS = (
     *("to the left of", "to the right of", "above", "below", "behind", "in front of"),
@@ -22,18 +22,18 @@ RELATION_WORDS = (
 )
 
 
-@pytest.mark.parametrize(("objects", "task"), CASES)
-def test_each_text_is_true_of_its_own_picture_and_of_no_other(limits, objects, task):
-    for entry in limits[objects].sets[task]:
+@pytest.mark.parametrize(("objects", "skill"), CASES)
+def test_each_text_is_true_of_its_own_picture_and_of_no_other(limits, objects, skill):
+    for entry in limits[objects].sets[skill]:
         for i, scene in enumerate(entry.scenes):
             for j, text in enumerate(entry.texts):
                 assert is_true(text, scene, CASTS[objects].plurals) == (i == j), (text, scene)
 
 
-@pytest.mark.parametrize(("objects", "task"), CASES)
-def test_pictures_of_a_set_share_their_background_and_what_is_not_asked(limits, objects, task):
+@pytest.mark.parametrize(("objects", "skill"), CASES)
+def test_pictures_of_a_set_share_their_background_and_what_is_not_asked(limits, objects, skill):
     conditions = Counter()
-    for entry in limits[objects].sets[task]:
+    for entry in limits[objects].sets[skill]:
         conditions[entry.condition] += 1
         assert len(entry.scenes) == len(entry.texts) == len(set(entry.texts))
         assert len({scene.background for scene in entry.scenes}) == 1
@@ -42,16 +42,16 @@ def test_pictures_of_a_set_share_their_background_and_what_is_not_asked(limits, 
                 assert min(thing.centre) > 0.1
                 assert max(thing.centre) < 0.9
     assert set(conditions.values()) == {24}
-    backgrounds = {entry.scenes[0].background for entry in limits[objects].sets[task]}
+    backgrounds = {entry.scenes[0].background for entry in limits[objects].sets[skill]}
     assert len(backgrounds) == sum(conditions.values())
 
 
 @pytest.mark.parametrize("objects", CASTS)
 def test_texts_of_a_pair_are_the_same_words_where_order_is_asked(limits, objects):
     checked = 0
-    for task, sets in limits[objects].sets.items():
+    for skill, sets in limits[objects].sets.items():
         for entry in sets:
-            if (task, None) in SAME_WORDS or (task, entry.condition) in SAME_WORDS:
+            if (skill, None) in SAME_WORDS or (skill, entry.condition) in SAME_WORDS:
                 words = {
                     tuple(sorted(re.sub(r"\ban\b", "a", text).split())) for text in entry.texts
                 }
@@ -60,10 +60,10 @@ def test_texts_of_a_pair_are_the_same_words_where_order_is_asked(limits, objects
     assert checked > 100
 
 
-@pytest.mark.parametrize(("objects", "task"), CASES)
-def test_every_noun_colour_and_style_appears_equally_often(limits, objects, task):
+@pytest.mark.parametrize(("objects", "skill"), CASES)
+def test_every_noun_colour_and_style_appears_equally_often(limits, objects, skill):
     nouns, looks = defaultdict(Counter), defaultdict(Counter)
-    for entry in limits[objects].sets[task]:
+    for entry in limits[objects].sets[skill]:
         for place, thing in enumerate(entry.scenes[0].things[:1]):
             nouns[entry.condition, place][thing.entity.kind] += 1
             looks[entry.condition, place][thing.entity.look] += 1
@@ -104,9 +104,45 @@ def _held_out_accuracy(train, train_labels, test, test_labels):
     return probe.score(scale.transform(test), test_labels)
 
 
-@pytest.mark.parametrize("task", ["spatial", "word_order", "attributes"])
-def test_colours_of_the_picture_do_not_tell_which_text_is_right(limits, task):
-    sets = limits["shapes"].sets[task]
+# Where the pictures of a set have the same area of every colour; see docs/limits.md.
+EQUAL_PAINT = {
+    "control": {"shape"},
+    "counting": {"equal_ink"},
+    "spatial": {"horizontal", "vertical", "place"},
+    "word_order": {"horizontal", "vertical", "depth"},
+    "attributes": {"colour"},
+    "negation": set(),
+}
+TWO_AREAS = {("word_order", "size"), ("word_order", "inside"), ("attributes", "size")}
+
+
+def _paint(scene):
+    """The area of each colour, as drawn; of things that overlap, both whole."""
+    found = Counter()
+    for thing in scene.things:
+        found[thing.entity.look] += thing.area
+    return {look: pytest.approx(area) for look, area in found.items()}
+
+
+@pytest.mark.parametrize("skill", SKILLS)
+def test_paint_is_equal_exactly_where_the_manual_says_so(limits, skill):
+    is_equal = defaultdict(list)
+    for entry in limits["shapes"].sets[skill]:
+        first, *others = entry.scenes
+        areas = Counter()
+        for thing in first.things:
+            areas[thing.entity.look] += thing.area
+        is_equal[entry.condition].append(all(areas == _paint(scene) for scene in others))
+        for scene in entry.scenes:
+            one_area = len({thing.area for thing in scene.things}) == 1
+            assert one_area == ((skill, entry.condition) not in TWO_AREAS)
+    assert all(len(set(found)) == 1 for found in is_equal.values())
+    assert {name for name, found in is_equal.items() if found[0]} == EQUAL_PAINT[skill]
+
+
+@pytest.mark.parametrize("skill", [skill for skill in SKILLS if skill != "counting"])
+def test_colours_of_the_picture_do_not_tell_which_text_is_right(limits, skill):
+    sets = limits["shapes"].sets[skill]
     size, painter = 32, CASTS["shapes"].make_painter()
     features = _features([draw(s, size, painter) for entry in sets for s in entry.scenes])
     answers = np.tile([0, 1], len(sets))

@@ -12,7 +12,7 @@ from bigclip.data.preprocess import Preprocess
 from bigclip.evals import suites
 from bigclip.evals.limits.casts import CASTS
 from bigclip.evals.limits.scenes import draw
-from bigclip.evals.limits.suite import TASKS, Limits
+from bigclip.evals.limits.suite import SKILLS, Limits
 
 SIZE = 24
 WINOGROUND = ("text_score", "image_score", "group_score")
@@ -76,8 +76,8 @@ def test_who_knows_all_is_always_right_and_who_reverses_it_never(small):
     assert found.metrics.keys() == found.chance.keys()
     assert found.metrics.keys() == {
         "mean",
-        *TASKS,
-        *(f"{task}/{score}" for task in TASKS for score in WINOGROUND),
+        *SKILLS,
+        *(f"{skill}/{score}" for skill in SKILLS for score in WINOGROUND),
     }
     assert model.shapes == {(64, SIZE, SIZE, 3)}
     sets = [entry for sets in small.sets.values() for entry in sets]
@@ -92,7 +92,7 @@ def test_who_knows_all_is_always_right_and_who_reverses_it_never(small):
     )
     opposed = small.evaluate(Seeing(small, sign=-1.0)).metrics
     # Of two texts the reversed order takes the wrong one; of three it may take any but the right.
-    assert {opposed[task] for task in TASKS} == {0.0}
+    assert {opposed[skill] for skill in SKILLS} == {0.0}
 
 
 @pytest.mark.parametrize("sees", [True, False])
@@ -100,12 +100,12 @@ def test_who_knows_all_is_always_right_and_who_reverses_it_never(small):
 def test_a_model_of_texts_alone_or_pictures_alone_is_exactly_at_chance(limits, objects, sees):
     suite = limits[objects]
     found = suite.evaluate(Blind(sees=sees, reads=not sees))
-    for task in TASKS:
-        chance = 1 / 5 if task == "counting" else 1 / 2
-        assert found.chance[task] == chance
-        assert found.metrics[task] == pytest.approx(chance, abs=1e-12)
-        for condition in {entry.condition for entry in suite.sets[task]}:
-            by = found.details["tasks"][task]["by"][condition]
+    for skill in SKILLS:
+        chance = 1 / 5 if skill == "counting" else 1 / 2
+        assert found.chance[skill] == chance
+        assert found.metrics[skill] == pytest.approx(chance, abs=1e-12)
+        for condition in {entry.condition for entry in suite.sets[skill]}:
+            by = found.details["skills"][skill]["by"][condition]
             assert by == pytest.approx(chance, abs=1e-12)
     assert found.metrics["mean"] == pytest.approx((0.2 + 4 * 0.5) / 5)
     assert found.chance["mean"] == pytest.approx((0.2 + 4 * 0.5) / 5)
@@ -136,11 +136,11 @@ def test_outputs_that_are_no_vectors_score_the_same(small):
     assert model.most == 3  # a decoder scores only what is asked
 
 
-def test_a_task_alone_gives_what_it_gives_among_others(small):
-    alone = Limits(tasks=("counting", "spatial"), num_sets=12, counts=(1, 3, 9))
-    assert alone.sets == {task: small.sets[task] for task in ("counting", "spatial")}
-    assert Limits(tasks=["spatial"], num_sets=12, seed=1).sets["spatial"] != alone.sets["spatial"]
-    control = Limits(tasks=["control"], num_sets=12)
+def test_a_skill_alone_gives_what_it_gives_among_others(small):
+    alone = Limits(skills=("counting", "spatial"), num_sets=12, counts=(1, 3, 9))
+    assert alone.sets == {skill: small.sets[skill] for skill in ("counting", "spatial")}
+    assert Limits(skills=["spatial"], num_sets=12, seed=1).sets["spatial"] != alone.sets["spatial"]
+    control = Limits(skills=["control"], num_sets=12)
     assert control.sets["control"] == small.sets["control"]
     assert "mean" not in control.evaluate(Seeing(control)).metrics
 
@@ -149,31 +149,31 @@ def test_details_for_the_report(small):
     suite = Limits(num_sets=12, counts=(1, 3, 9), num_examples=1)
     found = suite.evaluate(Seeing(suite, noise=1.5))
     json.dumps(found.details, allow_nan=False)
-    counting = found.details["tasks"]["counting"]
+    counting = found.details["skills"]["counting"]
     assert counting["items"] == 2 * 12 * 3
     assert counting["by"].keys() == {"equal_size", "equal_ink", "one", "three", "nine"}
     mean = np.mean([counting["by"][name] for name in ("one", "three", "nine")])
     assert counting["accuracy"] == pytest.approx(mean, abs=1e-3)
     assert counting["accuracy"] == pytest.approx(found.metrics["counting"], abs=1e-4)
     assert 0 < counting["standard_error"] < 0.1
-    tasks = [(entry["task"], entry["is_right"]) for entry in found.details["examples"]]
-    assert tasks == [(task, is_right) for task in TASKS for is_right in (True, False)]
+    skills = [(entry["skill"], entry["is_right"]) for entry in found.details["examples"]]
+    assert skills == [(skill, is_right) for skill in SKILLS for is_right in (True, False)]
     for entry in found.details["examples"]:
         prefix, _, data = entry["image"].partition(",")
-        assert prefix == "data:image/png;base64"
+        assert prefix == "data:image/webp;base64"
         assert PIL.Image.open(io.BytesIO(base64.b64decode(data))).size == (72, 72)
         right, *wrong = entry["scores"]
         assert len(wrong) == len(entry["wrong_texts"])
         assert (right > max(wrong)) == entry["is_right"]
         texts = {entry["right_text"], *entry["wrong_texts"]}
-        sets = [one for one in suite.sets[entry["task"]] if set(one.texts) == texts]
+        sets = [one for one in suite.sets[entry["skill"]] if set(one.texts) == texts]
         assert entry["condition"] in {one.condition for one in sets}
-    none = Limits(num_sets=12, tasks=["spatial"], num_examples=0)
+    none = Limits(num_sets=12, skills=["spatial"], num_examples=0)
     assert none.evaluate(Seeing(none)).details["examples"] == []
 
 
 def test_the_template_is_put_around_every_text(small):
-    suite = Limits(num_sets=12, tasks=["spatial"], template="a drawing of {}.")
+    suite = Limits(num_sets=12, skills=["spatial"], template="a drawing of {}.")
     asked = []
 
     class Asked(Seeing):
@@ -196,7 +196,7 @@ def test_processes_draw_only_what_they_embed(small):
             assert not images[len(images) // 2 :].any()
             return super().embed_images(images)
 
-    suite = Limits(num_sets=12, tasks=["negation"], counts=(1, 2))
+    suite = Limits(num_sets=12, skills=["negation"], counts=(1, 2))
     suite.sets["negation"] = suite.sets["negation"][:32]
     suite.evaluate(Half(suite))
 
@@ -204,9 +204,9 @@ def test_processes_draw_only_what_they_embed(small):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tasks": ["countng"]}, "tasks: no task 'countng'. Did you mean 'counting'"),
-        ({"tasks": "counting"}, "list of different tasks"),
-        ({"tasks": ["spatial", "spatial"]}, "list of different tasks"),
+        ({"skills": ["countng"]}, "skills: no skill 'countng'. Did you mean 'counting'"),
+        ({"skills": "counting"}, "list of different skills"),
+        ({"skills": ["spatial", "spatial"]}, "list of different skills"),
         ({"objects": "emojis"}, "objects: no choice 'emojis'. Did you mean 'emoji'"),
         ({"num_sets": 10}, "positive multiple of 12, not 10"),
         ({"num_sets": 0}, "positive multiple of 12"),

@@ -39,7 +39,9 @@ def test_outlines_have_area_one_around_the_origin(shape):
 def test_drawn_area_and_place_are_those_of_the_thing(shape, area, centre, size):
     scene = Scene(BLACK, (Thing(Entity(shape, "red"), centre, area),))
     cover = draw(scene, size, paint_shape)[..., 0] / shapes.COLOURS["red"][0]
-    assert cover.mean() == pytest.approx(area, rel=0.08)
+    # Every pixel that an outline touches may be a little too dark or too light.
+    outline = cv2.arcLength(shapes.outline(shape).astype(np.float32), closed=True) * np.sqrt(area)
+    assert cover.mean() == pytest.approx(area, abs=0.12 * outline / size)
     y, x = (np.mgrid[:size, :size] + 0.5) / size
     found = np.array([(cover * axis).sum() / cover.sum() for axis in (x, y)])
     np.testing.assert_allclose(found, centre, atol=0.25 / size)
