@@ -197,7 +197,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--rows", type=int, default=50_000, help="training and validation rows")
     parser.add_argument("--width", type=int, default=768)
     parser.add_argument("--classes", type=int, default=100)
-    parser.add_argument("--separation", type=float, default=0.32)
+    parser.add_argument("--separation", type=float, default=0.38)
     parser.add_argument("--warm", action="store_true", help="warm starts for scikit-learn")
     parser.add_argument("--json", help="write the figures here")
     args = parser.parse_args(argv)

@@ -49,7 +49,7 @@ def test_the_probe_is_fitted_to_train_and_val_at_the_best_strength(result):
             C=1 / one["strength"], solver="newton-cholesky"
         )
         expected = model.fit(train_x.astype(np.float64), train_y).score(val_x, val_y)
-        assert one["val"] == pytest.approx(expected, abs=2 / len(val_y))
+        assert one["val"] == pytest.approx(expected, abs=2.5 / len(val_y))
     model = sklearn.linear_model.LogisticRegression(
         C=1 / strength, solver="newton-cholesky", tol=1e-9
     )

@@ -20,7 +20,7 @@ NUM_COARSE = (_LAST - _FIRST) // _COARSE + 1
 # of their objective, and of the loss of the class frequencies. (Weak penalties need the first:
 # their objective is next to nothing, and a fit that stops early is another, better regularised
 # classifier than theirs.)
-_TOLERANCE, _SLACK = 1e-2, 2e-6
+_TOLERANCE, _SLACK = 1e-2, 1e-5
 
 
 class Sweep(NamedTuple):
