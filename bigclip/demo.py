@@ -91,7 +91,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     which.add_argument("--shards", metavar="TARS", help="search the pictures of webdataset shards")
     parser.add_argument("--labels", metavar="FILE", help="labels, one a line, or a .json list")
     parser.add_argument(
-        "--templates", metavar="FILE", help="prompt templates with {}, one a line, or a .json list"
+        "--templates",
+        metavar="FILE",
+        help="prompt templates with {}, one a line, or a .json list; or a table: clip:food101",
     )
     parser.add_argument("--step", type=int, help="which checkpoint of the run; default the newest")
     parser.add_argument("--ema", action="store_true", help="take the averaged parameters")

@@ -39,6 +39,7 @@ ALLOWED_BESIDE = {
     ("training", "checkpoints"),
     ("evals", "api"),
     ("reports", "evals"),
+    ("serving", "evals"),
     # The package's root offers `bigclip.load`, imported when it is asked for.
     ("__init__", "api"),
 }

@@ -7,10 +7,11 @@ comes back is told to load nothing from elsewhere and to be nobody's frame or pi
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import json
 import socket
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -84,6 +85,29 @@ def problem(kind: type[web.HTTPException], reason: str, **headers: str) -> web.H
     return kind(text=text, content_type="application/json", headers=headers)
 
 
+class Places:
+    """A bound on what is under way at once; for one event loop.
+
+    Args:
+        most: how many may have a place.
+    """
+
+    def __init__(self, most: int):
+        self._most, self._taken = most, 0
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """Hold a place. Raises HTTPException, 503, if there is none."""
+        if self._taken >= self._most:
+            reason = "too many questions at once; ask again in a moment."
+            raise _last(problem(web.HTTPServiceUnavailable, reason, **{"Retry-After": "1"}))
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
+
+
 async def read_body(request: web.Request, *, most_bytes: int, seconds: float) -> bytes:
     """Read the body of a request.
 
@@ -121,7 +145,7 @@ def _too_large(size: int, most: int, reason: str) -> web.HTTPException:
 
 
 def _last(error: web.HTTPException) -> web.HTTPException:
-    """End the connection with this answer, since the rest of the body is still to come."""
+    """End the connection with this answer: the rest of a body may still be to come."""
     error.force_close()
     return error
 

@@ -7,6 +7,8 @@ from importlib import resources
 from pathlib import Path
 
 from bigclip.config import ConfigError
+from bigclip.evals.texts import fill
+from bigclip.evals.zero_shot import prompts
 from bigclip.serving.galleries import Entry
 
 MAX_LABELS = 1000
@@ -26,12 +28,32 @@ def read_labels(path: str) -> list[str]:
     Raises:
         ConfigError: if it cannot be read, or holds none or too many.
     """
-    return _from_file(path, "--labels", check_labels)
+    try:
+        text = Path(path).expanduser().read_text(encoding="utf-8-sig")
+        lines = json.loads(text) if path.lower().endswith(".json") else text.splitlines()
+        return check_labels(lines)
+    except OSError as error:
+        raise ConfigError(f"--labels: cannot read {path}: {error.strerror}.") from error
+    except BadInput as error:
+        raise ConfigError(f"--labels: {path}: {error}") from error
+    except ValueError as error:  # no UTF-8, no JSON
+        raise ConfigError(f"--labels: cannot read {path}: {error}.") from error
 
 
-def read_templates(path: str) -> list[str]:
-    """Read prompt templates, as `read_labels`; each has one {} where the label goes."""
-    return _from_file(path, "--templates", check_templates)
+def read_templates(value: str) -> list[str]:
+    """Read prompt templates, each with one {} where the label goes.
+
+    Args:
+        value: a file as for `read_labels`, or a published table such as "clip:food101", as in the
+            suite `zero_shot`.
+
+    Raises:
+        ConfigError: if there is no such file or table, or it holds something else or too much.
+    """
+    try:
+        return check_templates(prompts.read_templates(value, "--templates"))
+    except BadInput as error:
+        raise ConfigError(f"--templates: {value}: {error}") from error
 
 
 def default_labels(entries: Iterable[Entry]) -> list[str]:
@@ -65,9 +87,11 @@ def check_templates(templates: Sequence[str]) -> list[str]:
     found = _stripped(templates, "template") or list(TEMPLATES)
     if len(found) > MAX_TEMPLATES:
         raise BadInput(f"{len(found):,} templates are too many; at most {MAX_TEMPLATES}.")
-    for template in found:
-        if template.count("{}") != 1:
-            raise BadInput(f"the template {template!r} needs exactly one {{}}, for the label.")
+    try:
+        for template in found:
+            fill(template, "", "templates")
+    except ConfigError as error:
+        raise BadInput(str(error)) from None
     return found
 
 
@@ -82,7 +106,7 @@ def prompts_of(labels: Sequence[str], templates: Sequence[str]) -> list[list[str
             f"{len(labels):,} labels in {len(templates)} templates are too many texts; at most "
             f"{MAX_PROMPTS:,}."
         )
-    return [[template.replace("{}", label) for template in templates] for label in labels]
+    return [[fill(template, label, "templates") for template in templates] for label in labels]
 
 
 def check_text(text: object, what: str) -> str:
@@ -96,6 +120,7 @@ def check_text(text: object, what: str) -> str:
     if len(text) > MAX_CHARACTERS:
         raise BadInput(f"a {what} has {len(text):,} characters; at most {MAX_CHARACTERS}.")
     text = text.encode("utf-8", "replace").decode("utf-8")
+    text = text.removeprefix("\ufeff")  # a byte order mark, as some editors begin a file with
     shown = "".join(" " if unicodedata.category(char) == "Cc" else char for char in text)
     return shown.strip()
 
@@ -104,16 +129,3 @@ def _stripped(texts: Sequence[str], what: str) -> list[str]:
     if not isinstance(texts, list | tuple):
         raise BadInput(f"a list of {what}s is needed.")
     return [text for text in dict.fromkeys(check_text(text, what) for text in texts) if text]
-
-
-def _from_file(path: str, flag: str, check) -> list[str]:
-    try:
-        text = Path(path).expanduser().read_text(encoding="utf-8-sig")
-        lines = json.loads(text) if path.lower().endswith(".json") else text.splitlines()
-        return check(lines)
-    except OSError as error:
-        raise ConfigError(f"{flag}: cannot read {path}: {error.strerror}.") from error
-    except BadInput as error:
-        raise ConfigError(f"{flag}: {path}: {error}") from error
-    except ValueError as error:  # no UTF-8, no JSON
-        raise ConfigError(f"{flag}: cannot read {path}: {error}.") from error

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bigclip.evals.embedding import are_vectors
+from bigclip.evals.zero_shot.class_scores import ensemble_embeddings
 from bigclip.serving.embedding import EmbeddedGallery
 from bigclip.serving.labels import prompts_of
 from bigclip.serving.recent import Recent
@@ -63,7 +65,7 @@ class Search:
         self._model, self._lock = model, threading.Lock()
         self.pictures = pictures
         outputs = pictures.outputs
-        self.has_vectors = isinstance(outputs, np.ndarray) and outputs.ndim == 2
+        self.has_vectors = are_vectors(outputs)
         self.independent = (model.manifest.get("task") or {}).get("loss") == "sigmoid"
         # Not bound to one device: the model may lie on several.
         self._outputs = jax.tree.map(jnp.asarray, outputs)
@@ -131,8 +133,9 @@ class Search:
     ) -> list[NamedScore]:
         """Return all labels of a picture, best first.
 
-        A label is the normalised mean of its prompts' embeddings (arXiv 2103.00020, section
-        3.1.4); where embeddings are no vectors, its score is the mean of its prompts' scores.
+        As in the suite `zero_shot`, a label is the normalised mean of its prompts' normalised
+        embeddings (arXiv 2103.00020, section 3.1.4); where embeddings are no vectors, its score
+        is the mean of its prompts' scores.
 
         Raises:
             BadInput: if there are too many prompts.
@@ -140,8 +143,8 @@ class Search:
         prompts = prompts_of(labels, templates)
         outputs = self._embed_texts([text for group in prompts for text in group])
         if self.has_vectors:
-            emb = outputs.reshape(len(labels), len(templates), -1).mean(axis=1)
-            outputs = emb / np.maximum(np.linalg.norm(emb, axis=-1, keepdims=True), 1e-12)
+            rows = np.arange(len(outputs)).reshape(len(labels), len(templates))
+            outputs = ensemble_embeddings(outputs, rows)
         scores = self._score_texts(output, outputs).reshape(len(labels), -1).mean(axis=1)
         if self.independent:
             share = 0.5 * (1 + np.tanh(scores / 2))

@@ -46,6 +46,8 @@ MAX_COUNT = 96
 _BODY_SECONDS = 30.0
 _TEXT_BYTES = 2 << 20  # of labels and templates beside a picture
 _MAX_ASKED = 64  # questions that wait for the model
+_MAX_BODIES = 8  # held in memory, from the first byte to the answer: each may be a large picture
+_MAX_PAINTED = 256  # thumbnails that wait; a page asks for a few dozen
 _FILES = {
     "/": ("page.html", "text/html"),
     "/page.js": ("page.js", "text/javascript"),
@@ -89,7 +91,8 @@ class Server:
         # Apart from each other, so that a text need not wait for two dozen photographs.
         self._answering = ThreadPoolExecutor(4, thread_name_prefix="demo-answers")
         self._painting = ThreadPoolExecutor(2, thread_name_prefix="demo-thumbnails")
-        self._asked = 0
+        self._asked, self._bodies = guards.Places(_MAX_ASKED), guards.Places(_MAX_BODIES)
+        self._painted = guards.Places(_MAX_PAINTED)
         # The first look at a gallery: a little of everything, and the same after a reload.
         self._shuffled = list(range(len(self._pictures)))
         random.Random(0).shuffle(self._shuffled)
@@ -144,11 +147,12 @@ class Server:
         return self._answer(hits, began, total=len(self._pictures), scored=bool(text))
 
     async def _look(self, request: web.Request) -> web.Response:
-        body = await guards.read_body(
-            request, most_bytes=self._body_bytes, seconds=self._body_seconds
-        )
-        began = time.perf_counter()
-        found = await self._answered(self._looked, body)
+        with self._bodies.taken():
+            body = await guards.read_body(
+                request, most_bytes=self._body_bytes, seconds=self._body_seconds
+            )
+            began = time.perf_counter()
+            found = await self._answered(self._looked, body)
         return self._answer(found.pop("hits"), began, **found)
 
     def _looked(self, body: bytes) -> dict[str, Any]:
@@ -202,18 +206,13 @@ class Server:
         headers = {"ETag": f'"{tag}"', "Cache-Control": "private, no-cache"}
         if any(known.value == tag for known in request.if_none_match or ()):
             return web.Response(status=304, headers=headers)
-        encoded = await _run(self._painting, self._thumbnails.get, number, side)
+        with self._painted.taken():
+            encoded = await _run(self._painting, self._thumbnails.get, number, side)
         return web.Response(body=encoded, content_type="image/webp", headers=headers)
 
     async def _answered(self, work: Callable, *args: Any) -> Any:
-        if self._asked >= _MAX_ASKED:
-            reason = "too many questions at once; ask again in a moment."
-            raise problem(web.HTTPServiceUnavailable, reason, **{"Retry-After": "1"})
-        self._asked += 1
-        try:
+        with self._asked.taken():
             return await _run(self._answering, work, *args)
-        finally:
-            self._asked -= 1
 
 
 async def _run(threads: ThreadPoolExecutor, work: Callable, *args: Any) -> Any:

@@ -22,7 +22,7 @@ import bigclip
 from bigclip import checkpoints, demo
 from bigclip.config import ConfigError
 from bigclip.serving.galleries import Entry
-from bigclip.serving.labels import default_labels
+from bigclip.serving.labels import default_labels, read_templates
 from bigclip.training.experiment import experiment, run_manifest
 
 
@@ -192,6 +192,17 @@ def test_a_folder_of_broken_pictures_and_a_cache_that_cannot_be(monkeypatch, cap
     cache = ["--cache", str(tmp_path / "in/a.png/e.npz")]
     assert demo.main([*map(str, arguments), *cache]) == 2
     assert "--cache off" in capsys.readouterr().err
+
+
+def test_templates_are_read_as_the_suites_read_them(tmp_path):
+    path = tmp_path / "templates.txt"
+    path.write_text("\ufeffa photo of a {}\n\nan {c} \n", encoding="utf-8")
+    assert read_templates(str(path)) == ["a photo of a {}", "an {}"]
+    assert "a photo of {}, a type of food." in read_templates("clip:food101")
+    path.write_text("a photo\n")
+    for value, told in ((path, "exactly one {}"), ("/nowhere.txt", "cannot read"), ("clip:x", "")):
+        with pytest.raises(ConfigError, match=f"^--templates.*{re.escape(told)}"):
+            read_templates(str(value))
 
 
 def test_labels_come_from_the_pictures_or_are_everyday_things():

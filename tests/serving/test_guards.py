@@ -1,6 +1,8 @@
 """Requests that are refused, over real sockets: paths, hosts, other sites, bodies."""
 
+import contextlib
 import json
+import socket
 import zlib
 
 import pytest
@@ -181,6 +183,29 @@ def test_a_body_that_trickles_or_never_ends_is_given_up(folder, trickle):
         assert received.startswith(b"HTTP/1.1 408 ")
         assert b"within 0.3 s" in received
         assert server.ask("/api/about").status == 200
+
+
+def test_no_more_bodies_are_held_than_there_are_places(folder, monkeypatch):
+    """However many connections send a part of one: the next is refused before its body is read."""
+    monkeypatch.setattr("bigclip.serving.server._MAX_BODIES", 2)
+
+    def ask_until(server, status):
+        while (answer := server.ask("/api/look", {"picture": 0, "count": 1})).status != status:
+            assert answer.status in (200, 503)
+        return answer
+
+    with Running(stand_ins.search_in(folder)) as server, contextlib.ExitStack() as stack:
+        for _ in range(2):
+            sending = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+            stack.enter_context(sending).sendall(head(server, "Content-Length: 5000") + b"{")
+        answer = ask_until(server, 503)
+        assert answer.headers["Retry-After"] == "1"
+        assert "too many" in answer.json()["error"]
+        refused = server.raw(head(server, "Content-Length: 5000"))  # none of its body is sent
+        assert refused.startswith(b"HTTP/1.1 503 ")
+        assert server.ask("/api/search?q=blue").status == 200
+        stack.close()  # both go away, and their places are free again
+        ask_until(server, 200)
 
 
 def test_a_small_body_that_unfolds_is_not_unfolded(server):

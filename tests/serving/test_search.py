@@ -86,6 +86,20 @@ def test_labels_are_a_softmax_over_ensembled_templates(search):
     assert [f.score for f in found] == sorted((f.score for f in found), reverse=True)
 
 
+def test_each_prompt_counts_alike_however_long_its_embedding_is(tmp_path):
+    class Uneven(ColourModel):
+        def embed_texts(self, texts):
+            lengths = np.array([[50.0 if "pink" in text else 1.0] for text in texts], np.float32)
+            return lengths * super().embed_texts(texts)
+
+    stand_ins.fill_folder(tmp_path)
+    even, uneven = (stand_ins.search_in(tmp_path, model()) for model in (ColourModel, Uneven))
+    templates = ["{}", "pink {}"]
+    expected, found = (s.labels(s.picture(2), list(COLOURS), templates) for s in (even, uneven))
+    assert [one.label for one in found] == [one.label for one in expected]
+    np.testing.assert_allclose([f.score for f in found], [e.score for e in expected], atol=1e-4)
+
+
 def test_a_sigmoid_model_tells_probabilities(tmp_path):
     stand_ins.fill_folder(tmp_path)
     search = stand_ins.search_in(tmp_path, ColourModel(loss="sigmoid"))

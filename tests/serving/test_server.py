@@ -209,6 +209,29 @@ def test_more_questions_than_can_wait(folder, monkeypatch):
         assert server.ask("/api/search?q=more").status == 200
 
 
+def test_more_thumbnails_than_can_wait(folder, monkeypatch):
+    inside, go_on = threading.Semaphore(0), threading.Event()
+
+    def get(thumbnails, number, side):
+        inside.release()
+        assert go_on.wait(60)
+        return b"webp"
+
+    monkeypatch.setattr("bigclip.serving.server._MAX_PAINTED", 2)
+    monkeypatch.setattr("bigclip.serving.server.Thumbnails.get", get)
+    with Running(stand_ins.search_in(folder)) as server:
+        asking = [threading.Thread(target=server.ask, args=(f"/thumbnails/{i}",)) for i in range(2)]
+        for thread in asking:
+            thread.start()
+            assert inside.acquire(timeout=60)
+        assert server.ask("/thumbnails/2").status == 503
+        assert server.ask("/api/search?q=blue").status == 200
+        go_on.set()
+        for thread in asking:
+            thread.join()
+        assert server.ask("/thumbnails/2").status == 200
+
+
 def test_what_fails_inside_is_no_secret_and_no_end(folder, monkeypatch, caplog):
     search = stand_ins.search_in(folder)
     with Running(search) as server:
