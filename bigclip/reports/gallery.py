@@ -23,7 +23,7 @@ def pictures_for_texts(
             element(
                 "li",
                 book.picture(hit["record"], hit["key"]),
-                _mark(hit["right"]),
+                mark(hit["right"]),
                 class_="right" if hit["right"] else "wrong",
             )
             for hit in entry["ranked"]
@@ -47,7 +47,7 @@ def texts_for_pictures(
         hits = [
             element(
                 "li",
-                _mark(hit["right"]),
+                mark(hit["right"]),
                 _said(_text(texts, hit["text"])),
                 element("span", _score(hit["score"]), class_="score"),
                 class_="right" if hit["right"] else "wrong",
@@ -81,6 +81,15 @@ def texts_for_pictures(
     return element("ul", cards, class_="cards")
 
 
+def mark(right: bool) -> Safe:
+    """Return the sign of a right or of a wrong answer, and the word for screen readers."""
+    sign, word = ("\u2713", "right: ") if right else ("\u2717", "wrong: ")
+    return join(
+        element("span", sign, class_="mark", aria_hidden="true"),
+        element("span", word, class_="spoken"),
+    )
+
+
 def _heading(text: str) -> Safe:
     name, rest = _split(text)
     size = "long" if len(name) > _LONG else None
@@ -100,14 +109,6 @@ def _split(text: str) -> tuple[str, str]:
 
 def _rest(text: str) -> Safe | None:
     return element("small", f" {text}") if text else None
-
-
-def _mark(right: bool) -> Safe:
-    sign, word = ("\u2713", "right: ") if right else ("\u2717", "wrong: ")
-    return join(
-        element("span", sign, class_="mark", aria_hidden="true"),
-        element("span", word, class_="spoken"),
-    )
 
 
 def _text(texts: Mapping[str, str], position: int) -> str:

@@ -11,7 +11,9 @@ from pages import EVIL, Page
 
 from bigclip import report
 from bigclip.config import ConfigError
+from bigclip.data import embedded, sources
 from bigclip.reports import write_report
+from bigclip.reports.page import render
 from bigclip.reports.pictures import PictureBook
 from bigclip.reports.run import read_run
 
@@ -117,6 +119,38 @@ def test_pictures_bring_nothing_but_pixels(tmp_path):
     shown = base64.b64decode(uri.removeprefix("data:image/webp;base64,"))
     assert b"where I live" not in shown
     assert PIL.Image.open(io.BytesIO(shown)).size == (20, 40)  # upright
+
+
+def training_row(workdir, source):
+    config = json.loads((workdir / "config.json").read_text())
+    (workdir / "config.json").write_text(json.dumps(config | {"data": {"source": source}}))
+    return re.search(
+        r'<th scope="row">training</th><td>(.*?)</td>', render(read_run(workdir)), re.DOTALL
+    )[1]
+
+
+def test_the_training_set_is_told_without_opening_it(workdir, monkeypatch):
+    """A thousand tars are a minute of headers, and a follower writes the page at every step."""
+
+    def refuse(*args, **options):
+        raise AssertionError("opened")
+
+    monkeypatch.setitem(sources.SOURCES, "webdataset", refuse)
+    far = {"kind": "webdataset", "shards": [f"/far/{i:03}.tar" for i in range(1000)]}
+    assert training_row(workdir, far) == "webdataset 000.tar and 999 more"
+    known = far | {"num_records": 12_000_000}
+    assert training_row(workdir, known).startswith("12,000,000 records, webdataset")
+    folder = {"kind": "folder", "path": "/data/x"}
+    mixed = {"kind": "mixture", "sources": {"a": far, "b": folder}}
+    told = "a: webdataset 000.tar and 999 more; b: folder /data/x"
+    assert training_row(workdir, mixed) == told
+    assert training_row(workdir, {}) == "unknown"
+
+
+def test_of_the_embedded_data_the_records_are_counted(workdir):
+    source = {"kind": "webdataset", "shards": embedded.shards("train")}
+    num = embedded.summary()["splits"]["train"]["records"]
+    assert training_row(workdir, source).startswith(f"{num:,} records")
 
 
 def test_the_command(workdir, tmp_path, capsys):

@@ -9,6 +9,7 @@ from collections import Counter
 from typing import Any
 
 from bigclip.reports.charts import TONES
+from bigclip.reports.curves import suite_title
 from bigclip.reports.markup import Safe, element, join
 from bigclip.reports.pictures import PictureBook
 from bigclip.reports.run import SuiteHistory
@@ -35,7 +36,7 @@ def draw_map(suite: SuiteHistory, book: PictureBook) -> Safe | None:
         _spot(entry, place, tones.get(_label(entry), ""), book)
         for entry, place in zip(entries, places, strict=True)
     ]
-    title = suite.name.replace("_", " ")
+    title = suite_title(suite)
     drawing = element(
         "svg",
         spots,

@@ -5,6 +5,7 @@ from typing import Any
 
 from bigclip.reports import numbers, tables
 from bigclip.reports.charts import Line, line_chart
+from bigclip.reports.curves import suite_title
 from bigclip.reports.frame import Axis
 from bigclip.reports.markup import Safe, element
 from bigclip.reports.run import SuiteHistory
@@ -150,7 +151,7 @@ def calibration(suite: SuiteHistory) -> Safe | None:
     end = max(1.0, last)
     return _single(
         line_chart(
-            f"Calibration of {suite.name.replace('_', ' ')}",
+            f"Calibration of {suite_title(suite)}",
             [
                 Line("perfect", [(0.0, 0.0), (end, end)], "quiet", 1),
                 Line("measured", points),

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from bigclip.reports import numbers, tables
+from bigclip.reports.curves import suite_title
+from bigclip.reports.gallery import mark
 from bigclip.reports.kinds import KINDS
 from bigclip.reports.markup import Safe, element, join
 from bigclip.reports.run import SuiteHistory
@@ -64,7 +66,7 @@ def examples(suite: SuiteHistory) -> Safe | None:
         )
         for skill, cards in by_skill.items()
     ]
-    summary = element("summary", f"Examples of {suite.name.replace('_', ' ')}")
+    summary = element("summary", f"Examples of {suite_title(suite)}")
     return element("details", summary, parts)
 
 
@@ -79,7 +81,7 @@ def _example(entry: Mapping[str, Any]) -> Safe:
     lines = [
         element(
             "li",
-            _mark(is_right),
+            mark(is_right),
             element("span", text, class_="said", title=text),
             element("span", numbers.short(score) if score is not None else "", class_="score"),
             class_="right" if is_right else "wrong",
@@ -104,14 +106,6 @@ def _picture(image: Any, text: str) -> Safe:
     if isinstance(image, str) and _INLINE_PICTURE.fullmatch(image):
         return element("img", src=image, alt=f"drawn scene: {text}", loading="lazy")
     return element("span", "?", class_="lost", role="img", aria_label="picture is lost")
-
-
-def _mark(right: bool) -> Safe:
-    sign, word = ("\u2713", "right: ") if right else ("\u2717", "wrong: ")
-    return join(
-        element("span", sign, class_="mark", aria_hidden="true"),
-        element("span", word, class_="spoken"),
-    )
 
 
 def _conditions(name: str, skill: Mapping[str, Any]) -> Safe | None:

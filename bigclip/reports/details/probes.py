@@ -2,7 +2,7 @@
 
 from bigclip.reports import numbers
 from bigclip.reports.charts import TONES, Line, line_chart, line_of
-from bigclip.reports.curves import as_percent
+from bigclip.reports.curves import as_percent, suite_title
 from bigclip.reports.frame import Axis
 from bigclip.reports.markup import Safe, element
 from bigclip.reports.run import SuiteHistory
@@ -30,7 +30,7 @@ def sweep(suite: SuiteHistory) -> Safe | None:
         name = f"{layer}: " if layer else ""
         best.append(f"{name}{as_percent(value)}{numbers.THIN}% at {numbers.short(strength)}")
     chart = line_chart(
-        f"Sweep of {suite.name.replace('_', ' ')}",
+        f"Sweep of {suite_title(suite)}",
         lines,
         unit="on the validation set, %",
         axis=Axis(_AXES[tried], is_log=True, format_fn=numbers.short),
@@ -50,7 +50,7 @@ def shots(suite: SuiteHistory) -> Safe | None:
         return None
     errors = [float(entry.get("std") or 0.0) for entry in entries]
     chart = line_chart(
-        f"Shots of {suite.name.replace('_', ' ')}",
+        f"Shots of {suite_title(suite)}",
         [Line("", points, errors=errors)],
         unit="top-1, %",
         axis=Axis("shots", is_log=True, ticks=[shot for shot, _ in points]),
