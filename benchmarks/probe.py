@@ -3,7 +3,7 @@
     python -m benchmarks.probe                       # 50,000 x 768, 100 classes: hours
     python -m benchmarks.probe --rows 10000          # the same in small
 
-Both sides make the same sweep (`bigclip.evals.probes.sweep`): 7 coarse strengths, the halving, and
+Both sides make the same sweep (`bigclip.evals.probes.linear.sweep`): 7 coarse strengths, the halving, and
 a fit of training and validation rows at the best one. scikit-learn fits as people use it: float32
 features, `LogisticRegression(C=1 / strength, max_iter=1000)` with its default tolerance, each from
 nothing (`--warm` starts each at the nearest strength that was fitted, and notes it in the table).
@@ -79,7 +79,7 @@ def make_data(rows: int, width: int, classes: int, *, separation: float, seed: i
 
 
 def objective(features, class_of, kernel, bias, strength: float) -> float:
-    """The objective of `bigclip.evals.probes.objective` by its formula, in float64 by blocks."""
+    """The objective of `bigclip.evals.probes.linear.objective` by its formula, in float64 by blocks."""
     total = 0.0
     kernel = np.asarray(kernel, np.float64)
     for start in range(0, len(features), 4096):
@@ -103,7 +103,7 @@ class ScikitLearn:
         """Fit each strength; what `LogisticRegression.fit` of bigclip gives, as far as asked."""
         from sklearn.linear_model import LogisticRegression
 
-        from bigclip.evals.probes.logistic import Fit
+        from bigclip.evals.probes.linear.logistic import Fit
 
         for strength in strengths:
             model = LogisticRegression(C=1 / strength, max_iter=1000, warm_start=self._warm)
@@ -133,8 +133,8 @@ class ScikitLearn:
 
 def run_bigclip(data: Data, classes: int) -> dict[str, Any]:
     """Sweep and final fit by bigclip; compiling counts."""
-    from bigclip.evals.probes.logistic import LogisticRegression
-    from bigclip.evals.probes.sweep import search_strength
+    from bigclip.evals.probes.linear.logistic import LogisticRegression
+    from bigclip.evals.probes.linear.sweep import search_strength
 
     started, cpu = time.monotonic(), time.process_time()
     train = LogisticRegression(*data.train, classes)
@@ -159,7 +159,7 @@ def run_bigclip(data: Data, classes: int) -> dict[str, Any]:
 
 def run_scikit_learn(data: Data, *, warm: bool) -> dict[str, Any]:
     """The same by scikit-learn."""
-    from bigclip.evals.probes.sweep import search_strength
+    from bigclip.evals.probes.linear.sweep import search_strength
 
     log: list = []
     started, cpu = time.monotonic(), time.process_time()

@@ -34,9 +34,9 @@ from bigclip.config import ConfigError
 from bigclip.data.sources import open_random_access
 from bigclip.evals.embedding import Pictures
 from bigclip.evals.evaluation import Evaluation
-from bigclip.evals.linear_probe import NORMALIZE, LinearProbe
 from bigclip.evals.multi_label import VARIANTS
-from bigclip.evals.probes.feature_files import KeptFeatures, save_features
+from bigclip.evals.probes.linear.feature_files import KeptFeatures, save_features
+from bigclip.evals.probes.linear.suite import NORMALIZE, LinearProbe
 from bigclip.evals.records import read_records
 from bigclip.evals.sets import EvalSet
 
@@ -144,7 +144,7 @@ def probe(
 
 
 def save(folder: str, evaluation: Evaluation) -> None:
-    """Write probe.npz, for `bigclip.evals.probes.saved.load_probe`, and probe.json."""
+    """Write probe.npz, for `bigclip.evals.probes.linear.saved.load_probe`, and probe.json."""
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
     with (place / "probe.npz").open("wb") as file:

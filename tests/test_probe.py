@@ -10,7 +10,7 @@ import saved_model
 import bigclip
 from bigclip import probe
 from bigclip.config import ConfigError
-from bigclip.evals.probes.saved import load_probe
+from bigclip.evals.probes.linear.saved import load_probe
 
 COLOURS = {"blue": (30, 60, 220), "green": (30, 200, 60), "red": (220, 40, 30)}
 

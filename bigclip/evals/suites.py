@@ -31,10 +31,10 @@ from bigclip.evals.embedding import Model, Pictures
 from bigclip.evals.evaluation import Evaluation
 from bigclip.evals.health.suite import Health
 from bigclip.evals.limits.suite import Limits
-from bigclip.evals.linear_probe import LinearProbe
-from bigclip.evals.probes.attentive_probe import AttentiveProbe
-from bigclip.evals.probes.few_shot import FewShot
-from bigclip.evals.probes.knn import Knn
+from bigclip.evals.probes.attentive.suite import AttentiveProbe
+from bigclip.evals.probes.few_shot.suite import FewShot
+from bigclip.evals.probes.knn.suite import Knn
+from bigclip.evals.probes.linear.suite import LinearProbe
 from bigclip.evals.records import digest_text, read_records
 from bigclip.evals.retrieval.suite import Retrieval
 from bigclip.evals.robustness.suite import Robustness

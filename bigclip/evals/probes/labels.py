@@ -6,8 +6,8 @@ import numpy as np
 
 from bigclip.config import ConfigError
 from bigclip.evals.labels import class_index, read_labels
-from bigclip.evals.probes.folds import rarest_label
 from bigclip.evals.probes.labelled import hold_out
+from bigclip.evals.probes.linear.folds import rarest_label
 from bigclip.evals.records import Records
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Ridge as SklearnRidge
 
 from bigclip.config import ConfigError
-from bigclip.evals.probes import ridge
-from bigclip.evals.probes.few_shot import FewShot
+from bigclip.evals.probes.few_shot import ridge
+from bigclip.evals.probes.few_shot.suite import FewShot
 from bigclip.evals.probes.map_rows import map_rows
 from bigclip.evals.suites import open_suites
 

@@ -2,7 +2,7 @@
 
 The protocol of big_vision's few-shot evaluator (`evaluators/fewshot_lsr.py`, its settings in
 `configs/common_fewshot.py`): 1, 5, 10 and 25 pictures of every class, a closed-form classifier on
-frozen features (`bigclip.evals.probes.ridge`), a fixed strength of 1,024, and the mean over 3
+frozen features (`bigclip.evals.probes.few_shot.ridge`), a fixed strength of 1,024, and the mean over 3
 draws. The draws of one seed nest, so that a curve over shots differs in how many pictures there
 are, and not in which.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from bigclip.config import ConfigError
 from bigclip.evals.embedding import Model
 from bigclip.evals.evaluation import Evaluation
-from bigclip.evals.probes import ridge
+from bigclip.evals.probes.few_shot import ridge
 from bigclip.evals.probes.frozen import features_of
 from bigclip.evals.probes.labelled import check_positive, mean_per_class, number_classes
 from bigclip.evals.probes.map_rows import map_rows

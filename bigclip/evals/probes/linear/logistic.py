@@ -16,8 +16,8 @@ import numpy as np
 from absl import logging
 
 from bigclip.config import ConfigError
-from bigclip.evals.probes import lbfgs, objective
-from bigclip.evals.probes.rows import (
+from bigclip.evals.probes.linear import lbfgs, objective
+from bigclip.evals.probes.linear.rows import (
     Axes,
     Rows,
     find_axes,

@@ -7,8 +7,8 @@ import sklearn.metrics
 from fake_sets import FakeSet, blobs, fake_model
 
 from bigclip.config import ConfigError
-from bigclip.evals.linear_probe import LinearProbe
-from bigclip.evals.probes.saved import load_probe
+from bigclip.evals.probes.linear.saved import load_probe
+from bigclip.evals.probes.linear.suite import LinearProbe
 
 CLASSES, DIM = 7, 10
 

@@ -2,7 +2,7 @@
 
 What a tower's patches hold, beyond what its own pooling takes of them: the protocol for towers
 that were not trained to give one vector (arXiv 2404.08471, section 4). See
-`bigclip.evals.probes.attentive_head` for the recipe. The learning rate is chosen on a validation
+`bigclip.evals.probes.attentive.head` for the recipe. The learning rate is chosen on a validation
 set, never on the test set.
 """
 
@@ -14,8 +14,8 @@ import numpy as np
 from bigclip.config import ConfigError
 from bigclip.evals.embedding import Model
 from bigclip.evals.evaluation import Evaluation
-from bigclip.evals.probes import attentive_head
-from bigclip.evals.probes.attentive_head import AttentiveHead
+from bigclip.evals.probes.attentive import head as attentive_head
+from bigclip.evals.probes.attentive.head import AttentiveHead
 from bigclip.evals.probes.frozen import features_of
 from bigclip.evals.probes.labelled import check_positive, hold_out, mean_per_class, number_classes
 from bigclip.evals.probes.map_rows import map_rows

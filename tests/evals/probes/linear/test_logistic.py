@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigclip.config import ConfigError
-from bigclip.evals.probes import objective, rows
-from bigclip.evals.probes.logistic import LogisticRegression
+from bigclip.evals.probes.linear import objective, rows
+from bigclip.evals.probes.linear.logistic import LogisticRegression
 
 NUM_ROWS, WIDTH, NUM_CLASSES = 203, 12, 5
 STRENGTHS = (0.1, 1.0, 100.0)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier
 
 from bigclip.config import ConfigError
-from bigclip.evals.probes import knn
+from bigclip.evals.probes.knn import suite as knn
 
 CLASSES, DIM = 7, 10
 

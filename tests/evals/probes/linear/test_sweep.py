@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from bigclip.evals.probes import sweep
-from bigclip.evals.probes.logistic import Fit, LogisticRegression
+from bigclip.evals.probes.linear import sweep
+from bigclip.evals.probes.linear.logistic import Fit, LogisticRegression
 
 
 class Peaked:

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
-from bigclip.evals.probes.rows import HIGHEST, Rows
+from bigclip.evals.probes.linear.rows import HIGHEST, Rows
 
 
 class Problems(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bigclip.evals.probes.logistic import Fit, LogisticRegression
+from bigclip.evals.probes.linear.logistic import Fit, LogisticRegression
 
 STEPS_PER_DECADE = 8
 _FIRST, _LAST, _COARSE = -6 * STEPS_PER_DECADE, 6 * STEPS_PER_DECADE, 2 * STEPS_PER_DECADE

@@ -16,13 +16,13 @@ from bigclip.config import ConfigError, choose
 from bigclip.evals import multi_label
 from bigclip.evals.embedding import Model
 from bigclip.evals.evaluation import Evaluation
-from bigclip.evals.probes import folds as fold_plans
-from bigclip.evals.probes import measures
 from bigclip.evals.probes.labelled import check_apart, check_positive
 from bigclip.evals.probes.labels import held_out_rows, read_targets
-from bigclip.evals.probes.logistic import MAX_ITER, LogisticRegression
-from bigclip.evals.probes.saved import Probe, linear, scaled
-from bigclip.evals.probes.sweep import Sweep, search_strength
+from bigclip.evals.probes.linear import folds as fold_plans
+from bigclip.evals.probes.linear import measures
+from bigclip.evals.probes.linear.logistic import MAX_ITER, LogisticRegression
+from bigclip.evals.probes.linear.saved import Probe, linear, scaled
+from bigclip.evals.probes.linear.sweep import Sweep, search_strength
 from bigclip.evals.sets import EvalSet
 
 NORMALIZE = {"none": None, "l2": None, "standardize": None}
@@ -52,7 +52,7 @@ class LinearProbe:
         layers: image features, names of `model.image_layers` of one vector per image. Metrics of
             the first one have plain names, those of the others begin with "layer=NAME/".
         folds: a metadata key, or a number of stratified folds of the test set; see
-            `bigclip.evals.probes.folds`. Metrics are then means over the folds, beside ".../std".
+            `bigclip.evals.probes.linear.folds`. Metrics are then means over the folds, beside ".../std".
         normalize: "none" as published; "l2" divides features by their length; "standardize" brings
             each to mean 0 and variance 1 of the training rows.
         strength: fixes the penalty's strength (scikit-learn's 1 / C) instead of the search.

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigclip.config import ConfigError
-from bigclip.evals.probes import attentive_head
-from bigclip.evals.probes.attentive_head import AttentiveHead
-from bigclip.evals.probes.attentive_probe import AttentiveProbe
+from bigclip.evals.probes.attentive import head as attentive_head
+from bigclip.evals.probes.attentive.head import AttentiveHead
+from bigclip.evals.probes.attentive.suite import AttentiveProbe
 from bigclip.evals.probes.map_rows import map_rows
 
 CLASSES, TOKENS, WIDTH = 3, 5, 8

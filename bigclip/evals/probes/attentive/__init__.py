@@ -1,0 +1,1 @@
+"""An attentive classifier on frozen tokens: the suite and its head."""

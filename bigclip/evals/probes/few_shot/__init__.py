@@ -1,0 +1,1 @@
+"""Ridge regression on a few pictures of each class: the suite and its solver."""

@@ -1,0 +1,1 @@
+"""Logistic regression on frozen features: the suite, its solver, its search and its files."""
