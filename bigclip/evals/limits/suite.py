@@ -13,14 +13,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from bigclip.config import ConfigError, suggest
+from bigclip.config import ConfigError, choose
 from bigclip.data.thumbnails import as_webp, data_uri
-from bigclip.evals.embedding import Model, embed_texts, take
+from bigclip.evals import options
+from bigclip.evals.embedding import Model, are_vectors, embed_drawn, embed_texts, take
 from bigclip.evals.evaluation import Evaluation
 from bigclip.evals.limits import attributes, control, counting, negation, spatial, word_order
 from bigclip.evals.limits.casts import CASTS
 from bigclip.evals.limits.items import BALANCED, ItemSet
-from bigclip.evals.limits.scenes import Painter, Scene, draw
+from bigclip.evals.limits.scenes import draw
 from bigclip.evals.limits.scoring import (
     WINOGROUND_CHANCE,
     choice_accuracy,
@@ -39,7 +40,7 @@ _MAKERS: dict[str, Callable[..., list[ItemSet]]] = {
     "negation": negation.make_sets,
 }
 SKILLS = tuple(_MAKERS)
-_BATCH_SIZE = 64
+_SCORED_AT_ONCE = 64  # pictures
 _EXAMPLE_SIZE = 72  # pixels of the report's pictures
 
 
@@ -64,8 +65,6 @@ class Limits:
         ConfigError: for an unknown skill or cast, or numbers outside these bounds.
     """
 
-    kind = "limits"
-
     def __init__(
         self,
         *,
@@ -77,45 +76,29 @@ class Limits:
         seed: int = 0,
         num_examples: int = 2,
     ):
-        if not isinstance(skills, list | tuple) or not skills or len(set(skills)) < len(skills):
-            raise ConfigError(f"skills must be a list of different skills, not {skills!r}.")
-        for skill in skills:
-            if skill not in SKILLS:
-                raise ConfigError(f"skills: no skill {skill!r}.{suggest(str(skill), SKILLS)}")
-        if objects not in CASTS:
-            raise ConfigError(f"objects: no choice {objects!r}.{suggest(str(objects), CASTS)}")
-        if not _is_integer(num_sets) or num_sets < BALANCED or num_sets % BALANCED:
+        skills = options.choices(skills, SKILLS, "skills")
+        cast = choose(objects, CASTS, "objects")
+        if options.whole(num_sets, "num_sets") % BALANCED:
             raise ConfigError(
                 f"num_sets must be a positive multiple of {BALANCED}, not {num_sets!r}: only then "
                 "every thing and colour is right equally often."
             )
-        bounds = range(1, len(counting.NUMBERS) + 1)
-        is_list = isinstance(counts, list | tuple) and len(set(counts)) == len(counts) >= 2
-        if not is_list or not all(_is_integer(n) and n in bounds for n in counts):
-            raise ConfigError(
-                f"counts must be at least two different integers from 1 to {bounds[-1]}, "
-                f"not {counts!r}."
-            )
-        if not _is_integer(num_examples) or num_examples < 0:
-            raise ConfigError(f"num_examples must be an integer from 0 on, not {num_examples!r}.")
-        if not _is_integer(seed) or seed < 0:
-            raise ConfigError(f"seed must be an integer from 0 on, not {seed!r}.")
+        count = functools.partial(options.whole, most=len(counting.NUMBERS))
+        counts = options.several(counts, "counts", count, least_count=2)
+        options.whole(num_examples, "num_examples", least=0)
+        options.seed(seed)
         fill(template, "", "template")
         self._template, self._seed, self._num_examples = template, seed, num_examples
-        self._cast = CASTS[objects]
+        self._painter = functools.cache(cast.make_painter)  # made when first needed
         self.sets = {
             skill: _MAKERS[skill](
                 num_sets,
-                self._cast,
+                cast,
                 np.random.default_rng([seed, SKILLS.index(skill)]),
                 **({"counts": tuple(counts)} if skill == "counting" else {}),
             )
             for skill in skills
         }
-
-    @functools.cached_property
-    def _painter(self) -> Painter:
-        return self._cast.make_painter()
 
     def evaluate(self, model: Model) -> Evaluation:
         """Draw the scenes at the model's size, embed them and the texts, and choose."""
@@ -126,9 +109,12 @@ class Limits:
         metrics: dict[str, float] = {}
         chance: dict[str, float] = {}
         details: dict[str, Any] = {"skills": {}, "examples": []}
-        num_images = 0
+        num_images, size, painter = 0, model.preprocess.size, self._painter()
         for skill, sets in self.sets.items():
-            image_outputs = self._embed(model, [scene for s in sets for scene in s.scenes])
+            scenes = [scene for s in sets for scene in s.scenes]
+            image_outputs = embed_drawn(
+                model, len(scenes), lambda i, scenes=scenes: draw(scenes[i], size, painter)
+            )
             index = [position[text] for s in sets for text in s.texts]
             scores = set_scores(model, image_outputs, take(text_outputs, index), len(sets))
             chosen = choice_accuracy(scores)
@@ -150,20 +136,6 @@ class Limits:
         }
         return Evaluation(metrics=metrics, chance=chance, counts=counts, details=details)
 
-    def _embed(self, model: Model, scenes: Sequence[Scene]) -> Any:
-        """Return the image outputs of scenes, in batches of one shape."""
-        size = model.preprocess.size
-        here = set(model.rows_here(_BATCH_SIZE).tolist())
-        parts = []
-        for start in range(0, len(scenes), _BATCH_SIZE):
-            batch = scenes[start : start + _BATCH_SIZE]
-            images = np.zeros((_BATCH_SIZE, size, size, 3), np.uint8)
-            for row, scene in enumerate(batch):
-                if row in here:  # other processes draw what they embed
-                    images[row] = draw(scene, size, self._painter)
-            parts.append(take(model.embed_images(images), range(len(batch))))
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-
     def _skill_examples(
         self, skill: str, sets: Sequence[ItemSet], scores: np.ndarray, chosen: np.ndarray
     ) -> list[dict[str, Any]]:
@@ -176,7 +148,7 @@ class Limits:
             number, item = divmod(int(flat), chosen.shape[1])
             others = [k for k in range(chosen.shape[1]) if k != item]
             entry = sets[number]
-            picture = draw(entry.scenes[item], _EXAMPLE_SIZE, self._painter)
+            picture = draw(entry.scenes[item], _EXAMPLE_SIZE, self._painter())
             found.append(
                 {
                     "skill": skill,
@@ -208,9 +180,9 @@ def set_scores(model: Model, image_outputs: Any, text_outputs: Any, num_sets: in
     """
     total = len(jax.tree.leaves(image_outputs)[0])
     length = total // num_sets
-    outputs = (image_outputs, text_outputs)
-    are_vectors = all(isinstance(x, np.ndarray) and x.ndim == 2 for x in outputs)
-    at_once = min(num_sets, max(_BATCH_SIZE // length, 1)) if are_vectors else 1
+    at_once = 1
+    if are_vectors(image_outputs, text_outputs):
+        at_once = min(num_sets, max(_SCORED_AT_ONCE // length, 1))
     blocks = []
     for start in range(0, num_sets, at_once):
         start = min(start, num_sets - at_once)  # the last call repeats some: one shape for all
@@ -239,10 +211,6 @@ def _skill_details(sets: Sequence[ItemSet], chosen: np.ndarray) -> dict[str, Any
         "items": chosen.size,
         "by": {name: round(float(np.mean(values)), 4) for name, values in parts.items()},
     }
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _rounded(score: float) -> float | None:
