@@ -10,7 +10,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Protocol
 
 import jax
@@ -173,7 +173,7 @@ def draw_batches(
     draw: Callable[[Any], np.ndarray],
     *,
     batch_size: int,
-    threads: ThreadPoolExecutor,
+    threads: Executor,
 ) -> Iterator[np.ndarray]:
     """Yield one batch of pictures a group, drawn on threads while the batch before is embedded.
 

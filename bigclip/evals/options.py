@@ -48,6 +48,20 @@ def seed(value: Any, option: str = "seed") -> int:
     return whole(value, option, least=0)
 
 
+def flag(value: Any, option: str) -> bool:
+    """Return True or False; arguments and errors as of `whole`."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"{option} = {value!r}: needs True or False.")
+    return value
+
+
+def text(value: Any, option: str) -> str:
+    """Return a text that is not empty; arguments and errors as of `whole`."""
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{option} = {value!r}: needs a name.")
+    return value
+
+
 def several(
     values: Any, option: str, one: Callable[[Any, str], Any], *, least_count: int = 1
 ) -> list:
@@ -85,9 +99,8 @@ def choices(values: Any, valid: Iterable[Any], option: str) -> list:
     """
     valid = list(valid)
     if not isinstance(values, list | tuple) or not values:
-        raise ConfigError(
-            f"{option} = {values!r}: needs a list.{suggest(str(values), map(str, valid))}"
-        )
+        hint = suggest("", map(str, valid))
+        raise ConfigError(f"{option} = {values!r}: needs a list of choices.{hint}")
     for value in values:
         if isinstance(value, bool) or value not in valid:
             hint = suggest(str(value), map(str, valid))

@@ -117,7 +117,8 @@ def check_sources(records: Sequence[Mapping[str, Any]], wanted: Sequence[str], o
     Raises:
         ConfigError: names the option and the nearest caption source.
     """
-    if isinstance(wanted, str) or not wanted:
+    is_list = isinstance(wanted, list | tuple) and wanted
+    if not is_list or not all(isinstance(entry, str) for entry in wanted):
         raise ConfigError(f"{option} must be a list of caption sources, not {wanted!r}.")
     there = {name for captions in records for name, texts in captions.items() if texts}
     for entry in wanted:

@@ -8,7 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bigclip.evals.ranks.ranking import ScoreFn, devices_of, inner_product
+from bigclip.evals.ranks.ranking import (
+    ScoreFn,
+    devices_of,
+    inner_product,
+    inside_tile,
+    right_in_tile,
+    tile_scores,
+)
 from bigclip.evals.ranks.tiles import Grid
 
 
@@ -109,12 +116,9 @@ def _edges(low: float, high: float, bins: int) -> np.ndarray:
 
 def _scored(score_fn, params, images, texts, slots, sizes):
     """Return the logits of a tile and which are positive and negative, without the padding."""
-    with jax.default_matmul_precision("float32"):
-        logits = score_fn(params, images, texts).astype(jnp.float32)
-    row = jnp.arange(logits.shape[0])[:, None] < sizes[0]
-    column = jnp.arange(logits.shape[1])[None, :] < sizes[1]
-    inside = row & column
-    right = jnp.zeros(logits.shape, bool).at[slots[:, 0], slots[:, 1]].set(True, mode="drop")
+    logits = tile_scores(score_fn, params, images, texts)
+    row, column = inside_tile(logits, sizes)
+    inside, right = row & column, right_in_tile(logits, slots)
     return logits, inside & right, inside & ~right
 
 

@@ -12,16 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from bigclip.config import ConfigError
-from bigclip.evals.embedding import Model, embed_texts
+from bigclip.evals import options
+from bigclip.evals.embedding import Model, are_vectors, embed_texts
 from bigclip.evals.evaluation import Evaluation
 from bigclip.evals.health import geometry
 from bigclip.evals.health.map2d import map_2d
 from bigclip.evals.health.pair_logits import PairLogits, pair_logits
-from bigclip.evals.probes.labelled import check_positive
 from bigclip.evals.records import metadata_values
 from bigclip.evals.sets import EvalSet
-from bigclip.evals.texts import check_sources, fill, pair_up, record_texts
+from bigclip.evals.texts import set_texts
 
 
 class Health:
@@ -45,8 +44,6 @@ class Health:
         ConfigError: for options that do not fit the records.
     """
 
-    kind = "health"
-
     def __init__(
         self,
         test: EvalSet,
@@ -61,21 +58,21 @@ class Health:
         tile: int = 1024,
     ):
         records = test.records
-        check_sources(records.captions, captions, "captions")
-        check_positive(bins, "bins", whole=True)
-        if map_points < 0:
-            raise ConfigError(f"map_points = {map_points} must not be negative.")
-        per_image = [
-            record_texts(texts, captions)[:captions_per_image] for texts in records.captions
-        ]
-        self._images = [i for i, texts in enumerate(per_image) if texts]
-        if not self._images:
-            raise ConfigError(f"captions = {list(captions)!r} gives no record a text.")
-        texts, self._pairs = pair_up([per_image[i] for i in self._images])
-        self._prompts = [fill(template, text, "template") for text in texts]
+        options.whole(bins, "bins")
+        options.whole(map_points, "map_points", least=0)
+        options.whole(tile, "tile")
+        options.seed(seed)
+        if map_label is not None:
+            options.text(map_label, "map_label")
+        found = set_texts(
+            records.captions, captions, template=template, captions_per_image=captions_per_image
+        )
+        self._images, self._prompts = found.images, found.prompts
+        row = {image: position for position, image in enumerate(found.images)}
+        self._pairs = np.array([(row[image], text) for image, text in found.pairs.tolist()])
         self._test, self._bins, self._tile, self._seed = test, bins, tile, seed
         self._labels = (
-            metadata_values(records, map_label, "map_label") if map_label else [""] * len(per_image)
+            metadata_values(records, map_label, "map_label") if map_label else [""] * len(found.of)
         )
         order = np.random.default_rng(seed).permutation(len(self._images))
         self._on_map = np.sort(order[:map_points])
@@ -98,7 +95,7 @@ class Health:
         if logits is not None:
             metrics |= _logit_metrics(logits) | _learned_scale(model.score_params)
             details["histograms"] = _histograms(logits)
-            if _are_vectors(image_outputs, text_outputs):
+            if are_vectors(image_outputs, text_outputs):
                 metrics |= self._geometry(image_outputs, text_outputs)
                 details["map"] = self._map(image_outputs)
             if "projected" in model.image_layers:
@@ -151,10 +148,6 @@ class Health:
                 }
             )
         return points
-
-
-def _are_vectors(*outputs: Any) -> bool:
-    return all(isinstance(one, np.ndarray) and one.ndim == 2 for one in outputs)
 
 
 def _cosines(image_emb, text_emb, pairs) -> dict[str, float]:

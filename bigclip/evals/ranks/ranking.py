@@ -176,8 +176,16 @@ def tile_scores(score_fn: ScoreFn, params: Any, images: Any, texts: Any) -> jax.
         return score_fn(params, images, texts).astype(jnp.float32)
 
 
-def _right(scores, slots):
+def right_in_tile(scores: jax.Array, slots: jax.Array) -> jax.Array:
+    """Return which scores of a tile are of pairs, bool [i, t]; `slots` from `Grid.inputs`."""
     return jnp.zeros(scores.shape, bool).at[slots[:, 0], slots[:, 1]].set(True, mode="drop")
+
+
+def inside_tile(scores: jax.Array, sizes: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return which rows [i, 1] and columns [1, t] are no padding; `sizes` from `Grid.sizes`."""
+    row = jnp.arange(scores.shape[0])[:, None] < sizes[0]
+    column = jnp.arange(scores.shape[1])[None, :] < sizes[1]
+    return row, column
 
 
 @functools.lru_cache(maxsize=64)
@@ -187,7 +195,7 @@ def _best_in_tile(score_fn: ScoreFn):
     @jax.jit
     def best(params, images, texts, slots):
         scores = tile_scores(score_fn, params, images, texts)
-        right = jnp.where(_right(scores, slots), scores, -jnp.inf)
+        right = jnp.where(right_in_tile(scores, slots), scores, -jnp.inf)
         return right.max(axis=1), right.max(axis=0)
 
     return best
@@ -209,9 +217,8 @@ def _count_in_tile(score_fn: ScoreFn):
     @jax.jit
     def count(params, images, texts, slots, sizes, image_best, text_best):
         scores = tile_scores(score_fn, params, images, texts)
-        right = _right(scores, slots)
-        row = jnp.arange(scores.shape[0])[:, None] < sizes[0]
-        column = jnp.arange(scores.shape[1])[None, :] < sizes[1]
+        right = right_in_tile(scores, slots)
+        row, column = inside_tile(scores, sizes)
         return (
             counts(scores, image_best[:, None], right, column, 1),
             counts(scores, text_best[None, :], right, row, 0),

@@ -8,8 +8,9 @@ A query and its paraphrase each rank the same pictures; the first k of the two l
 
 Both are 1 for equal rankings, whether the ranking is good or bad: they are to be read beside R@k.
 Pictures of equal score stand in the set's order, for both queries; a model that gives every
-picture one score is therefore consistent, though it knows nothing. Chance is the expectation over
-two independent random rankings.
+picture one score is therefore consistent, though it knows nothing. Where scores are no numbers, as
+of a model that has diverged, nothing is in common. Chance is the expectation over two independent
+random rankings.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,13 +27,15 @@ def overlaps(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndar
     """Compare two rankings of each of Q pairs of queries.
 
     Args:
-        first, second: [Q, k] int, candidates best first, none twice in a row.
+        first, second: [Q, k] int, candidates best first, none twice in a row; -1 is none, where a
+            score is no number, and is in common with nothing.
 
     Returns:
         AO@k and JS@k, [Q] each in [0, 1].
     """
     num_ranks = first.shape[1]
     same = first[:, :, None] == second[:, None, :]  # [Q, k, k]
+    same &= first[:, :, None] >= 0
     # The rank from which on a common candidate is in both lists.
     depth = np.maximum(np.arange(num_ranks)[:, None], np.arange(num_ranks)[None, :])
     shared = np.stack([(same & (depth <= d)).sum(axis=(1, 2)) for d in range(num_ranks)], axis=1)

@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from bigclip.config import ConfigError
+from bigclip.evals import options
 from bigclip.evals.embedding import Model, embed_texts, take
 from bigclip.evals.evaluation import Evaluation
 from bigclip.evals.ranks import examples, ranking, recall
 from bigclip.evals.records import metadata_values, unique
 from bigclip.evals.retrieval.paraphrases import chance_overlaps, overlaps, read_paraphrases
 from bigclip.evals.sets import EvalSet
-from bigclip.evals.texts import check_sources, fill, pair_up, record_texts
+from bigclip.evals.texts import fill, set_texts
 
 KS = (1, 5, 10)
 OVERLAP_RANKS = 10  # of AO@k and JS@k; fewer where the set is smaller
@@ -64,8 +64,6 @@ class Retrieval:
         content: what was read from files, for the hash of a result's definition.
     """
 
-    kind = "retrieval"
-
     def __init__(
         self,
         test: EvalSet,
@@ -81,26 +79,27 @@ class Retrieval:
         example_seed: int = 0,
     ):
         records = test.records
-        check_sources(records.captions, captions, "captions")
-        per_image = [
-            record_texts(texts, captions)[:captions_per_image] for texts in records.captions
-        ]
-        with_text = [i for i, texts in enumerate(per_image) if texts]
-        if not with_text:
-            raise ConfigError(f"captions = {list(captions)!r} gives no record a text.")
-        self.num_without_text = len(per_image) - len(with_text)
+        for name, value in (("group_by", group_by), ("paraphrases", paraphrases)):
+            if value is not None:
+                options.text(value, name)
+        options.whole(tile, "tile")
+        options.whole(num_examples, "num_examples", least=0)
+        options.whole(num_candidates, "num_candidates")
+        options.seed(example_seed, "example_seed")
+        found = set_texts(
+            records.captions, captions, template=template, captions_per_image=captions_per_image
+        )
+        self._num_without_text = found.num_without
         self._test, self._records = test, records
-        self._texts, pairs = pair_up([per_image[i] for i in with_text])
-        pairs[:, 0] = np.asarray(with_text)[pairs[:, 0]]
-        self._prompts = [fill(template, text, "template") for text in self._texts]
+        self._texts, self._prompts = found.texts, found.prompts
         self._rewordings = (
-            read_paraphrases(paraphrases, records.captions, per_image) if paraphrases else []
+            read_paraphrases(paraphrases, records.captions, found.of) if paraphrases else []
         )
         self._reworded = unique([text for pair in self._rewordings for text in pair])
         self._template = template
         self.content = self._rewordings
         groups = metadata_values(records, group_by, "group_by") if group_by else None
-        self._pools = make_pools(pairs, groups, group_by)
+        self._pools = make_pools(found.pairs, groups, group_by)
         self._tile = tile
         self._num_examples, self._num_candidates = num_examples, num_candidates
         self._seed = example_seed
@@ -153,7 +152,7 @@ class Retrieval:
                 "texts": len(self._texts),
                 "pairs": sum(len(pool.pairs) for pool in self._pools),
                 "pools": len(self._pools),
-                "images_without_text": self.num_without_text,
+                "images_without_text": self._num_without_text,
                 **({"paraphrases": len(self._rewordings)} if self._rewordings else {}),
             },
             details=details | {"texts": self._texts_of(details), "seed": self._seed},

@@ -6,23 +6,22 @@ The error relative to AlexNet's, mCE, is for ImageNet alone; here stand accuraci
 the clean accuracy that is left.
 """
 
-import os
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
 
-from bigclip.config import ConfigError, suggest
-from bigclip.evals.embedding import Model, embed_texts
+from bigclip.evals import options
+from bigclip.evals.embedding import Model, draw_batches, drawing_threads, embed_texts
 from bigclip.evals.evaluation import Evaluation
-from bigclip.evals.labels import class_index, read_labels
 from bigclip.evals.ranks import ranking, recall
 from bigclip.evals.records import unique
 from bigclip.evals.robustness.corruptions import CORRUPTIONS, STRENGTHS, corrupt
 from bigclip.evals.sets import EvalSet
-from bigclip.evals.zero_shot.class_scores import Ensemble, ensemble, normalize
-from bigclip.evals.zero_shot.classes import keep_candidates, read_classes
+from bigclip.evals.zero_shot.accuracy import rank_classes
+from bigclip.evals.zero_shot.class_scores import Ensemble, ensemble, with_images
+from bigclip.evals.zero_shot.classes import read_class_set
 from bigclip.evals.zero_shot.namings import name_classes
 from bigclip.evals.zero_shot.prompts import read_templates
 
@@ -50,8 +49,6 @@ class Robustness:
         ConfigError: for an unknown corruption or strength, and as `ZeroShot`.
     """
 
-    kind = "robustness"
-
     def __init__(
         self,
         test: EvalSet,
@@ -67,77 +64,67 @@ class Robustness:
         seed: int = 0,
         tile: int = 1024,
     ):
-        self._conditions = _conditions(corruptions, strengths)
-        if num_images is not None and (not isinstance(num_images, int) or num_images < 1):
-            raise ConfigError(f"num_images must be at least 1, or None, not {num_images!r}.")
-        if not isinstance(seed, int) or seed < 0:
-            raise ConfigError(f"seed must be an integer from 0 on, not {seed!r}.")
-        labels = read_labels(test.records, label)
-        every = read_classes(labels, classes, test.records.captions, names)
-        index = class_index(labels, [cls.label for cls in every])
-        kept = list(range(len(every)))
-        if candidates is not None:
-            kept = keep_candidates(every, candidates)
-        position = {old: new for new, old in enumerate(kept)}
-        of = [[position[c] for c in own if c in position] for own in index]
-        rows = [row for row, own in enumerate(of) if own]
-        if not rows:
-            raise ConfigError("candidates: no record is of any of these classes.")
+        names_of = options.choices(corruptions, CORRUPTIONS, "corruptions")
+        levels = sorted(options.choices(strengths, STRENGTHS, "strengths"))
+        if num_images is not None:
+            options.whole(num_images, "num_images")
+        options.seed(seed)
+        options.whole(tile, "tile")
+        self._conditions = [_CLEAN, *((name, level) for name in names_of for level in levels)]
+        found = read_class_set(
+            test.records, label=label, names=names, classes=classes, candidates=candidates
+        )
+        of = {row: own for row, own in zip(found.rows, found.of, strict=True) if own}
+        rows = list(of)
         if num_images is not None and num_images < len(rows):
             chosen = np.random.default_rng(seed).choice(len(rows), num_images, replace=False)
             rows = [rows[i] for i in sorted(chosen)]
-        naming = name_classes([every[i] for i in kept], read_templates(templates))
+        naming = name_classes(found.classes, read_templates(templates))
         self._prompts = unique([p for parts in naming.prompts for part in parts for p in part])
         self._prompts_of = naming.ensembles({p: i for i, p in enumerate(self._prompts)})
         self._test, self._rows, self._seed, self._tile = test, rows, seed, tile
         self._of = {test.records.index[row]: of[row] for row in rows}
         self._key = {test.records.index[row]: test.records.key[row] for row in rows}
-        self._threads = ThreadPoolExecutor(min(os.cpu_count() or 1, 16))
         self.content = [naming]
 
     def evaluate(self, model: Model) -> Evaluation:
         """Classify the clean pictures, and each after every corruption at every strength."""
         prompt_outputs = embed_texts(model, self._prompts)
-        hits: dict[tuple[str, int], list[float]] = {_CLEAN: []} | {c: [] for c in self._conditions}
+        hits: dict[tuple[str, int], list[float]] = {one: [] for one in self._conditions}
         chance: list[float] = []
         made: Ensemble | None = None
         index = [self._test.records.index[row] for row in self._rows]
-        for group, images in self._test.pictures.batches(model, index):
-            here = [row for row in model.rows_here(len(images)) if row < len(group)]
-            waiting = self._start(_CLEAN, group, images, here)
-            for condition, following in zip(hits, [*self._conditions, None], strict=True):
-                spoilt = images.copy()
-                for row, future in waiting.items():
-                    spoilt[row] = future.result()
-                if following:  # made on the host while the device embeds this one
-                    waiting = self._start(following, group, images, here)
-                outputs = model.embed_images(spoilt)
-                if made is None:
-                    made = ensemble(model, outputs, prompt_outputs, self._prompts_of)
-                ranks = self._rank(made, outputs, group)
-                hits[condition] += recall.hits(ranks, 1)[: len(group)].tolist()
-            chance += recall.chance_hits(ranks, 1)[: len(group)].tolist()
+        with drawing_threads() as threads:
+            for group, images in self._test.pictures.batches(model, index):
+                for condition, spoilt in self._spoil(model, group, images, threads):
+                    outputs = model.embed_images(spoilt)
+                    if made is None:
+                        made = ensemble(model, outputs, prompt_outputs, self._prompts_of)
+                    ranks = self._rank(with_images(made, outputs), group)
+                    hits[condition] += recall.hits(ranks, 1)[: len(group)].tolist()
+                chance += recall.chance_hits(ranks, 1)[: len(group)].tolist()
         return self._evaluation({c: float(np.mean(h)) for c, h in hits.items()}, np.mean(chance))
 
-    def _start(
-        self, condition: tuple[str, int], group: Sequence[int], images: np.ndarray, here
-    ) -> dict[int, Future]:
-        name, strength = condition
-        if condition == _CLEAN:
-            return {}
-        return {
-            row: self._threads.submit(
-                corrupt, images[row], name, strength, seed=self._seed, key=self._key[group[row]]
-            )
-            for row in here
-        }
+    def _spoil(
+        self, model: Model, group: Sequence[int], images: np.ndarray, threads: Executor
+    ) -> Iterator[tuple[tuple[str, int], np.ndarray]]:
+        """Yield each condition with the batch under it."""
 
-    def _rank(self, made: Ensemble, outputs: Any, group: Sequence[int]) -> ranking.Ranks:
+        def draw(job):
+            (name, strength), row = job
+            if name == _CLEAN[0]:
+                return images[row]
+            return corrupt(images[row], name, strength, seed=self._seed, key=self._key[group[row]])
+
+        jobs = [[(one, row) for row in range(len(group))] for one in self._conditions]
+        batches = draw_batches(model, jobs, draw, batch_size=len(images), threads=threads)
+        for number, spoilt in enumerate(batches):
+            yield self._conditions[number], spoilt
+
+    def _rank(self, made: Ensemble, group: Sequence[int]) -> ranking.Ranks:
         """Rank the classes for a whole batch: one shape, whatever the rows that fill it up."""
-        outputs = normalize(outputs) if made.kind == "embeddings" else outputs
         pairs = np.array([(row, c) for row, i in enumerate(group) for c in self._of[i]])
-        ranks, _ = ranking.rank_pairs(outputs, made.classes, pairs, tile=self._tile, **made.scoring)
-        return ranks
+        return rank_classes(made, pairs, tile=self._tile)
 
     def _evaluation(self, top1: dict[tuple[str, int], float], chance: float) -> Evaluation:
         clean = top1.pop(_CLEAN)
@@ -159,24 +146,6 @@ class Robustness:
                 "corruptions": len(names),
             },
             details={
-                "strengths": sorted({strength for _, strength in top1}),
-                "table": {name: [round(v, 4) for v in row] for name, row in table.items()},
-                "families": {name: round(float(np.mean(v)), 4) for name, v in families.items()},
+                "families": {name: round(float(np.mean(v)), 4) for name, v in families.items()}
             },
         )
-
-
-def _conditions(corruptions: Sequence[str], strengths: Sequence[int]) -> list[tuple[str, int]]:
-    for option, values, valid in (
-        ("corruptions", corruptions, tuple(CORRUPTIONS)),
-        ("strengths", strengths, STRENGTHS),
-    ):
-        if not isinstance(values, list | tuple) or not values:
-            raise ConfigError(f"{option} must be a list, not {values!r}.")
-        for value in values:
-            if value not in valid or isinstance(value, bool):
-                hint = suggest(str(value), map(str, valid))
-                raise ConfigError(f"{option}: no choice {value!r}.{hint}")
-        if len(set(values)) < len(values):
-            raise ConfigError(f"{option} has something twice: {values!r}.")
-    return [(name, strength) for name in corruptions for strength in sorted(strengths)]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bigclip.evals.embedding import Model
+from bigclip.evals.embedding import Model, are_vectors, unit
 from bigclip.evals.ranks import ranking
 from bigclip.evals.ranks.tiles import Grid
 
@@ -50,19 +50,25 @@ def ensemble(
         prompts_of: the prompts of each of the C classes, as rows of `prompt_outputs`.
     """
     own = {"score_fn": model.task.score, "params": model.score_params}
-    if is_matrix(image_outputs) and is_matrix(prompt_outputs):
+    if are_vectors(image_outputs, prompt_outputs):
         cosine = {"score_fn": ranking.inner_product, "params": None}
-        made = Ensemble("embeddings", normalize(image_outputs), None, cosine, own)
+        made = Ensemble("embeddings", None, None, cosine, own)
     else:
         mean = {"score_fn": mean_score(model.task.score), "params": model.score_params}
-        made = Ensemble("scores", image_outputs, None, mean, mean)
-    return with_classes(made, prompt_outputs, prompts_of)
+        made = Ensemble("scores", None, None, mean, mean)
+    return with_classes(with_images(made, image_outputs), prompt_outputs, prompts_of)
+
+
+def with_images(made: Ensemble, image_outputs: Any) -> Ensemble:
+    """Return the same classes with other images, as `ensemble` makes them ready."""
+    is_cosine = made.kind == "embeddings"
+    return made._replace(images=unit(image_outputs) if is_cosine else image_outputs)
 
 
 def with_classes(
     made: Ensemble, prompt_outputs: Any, prompts_of: Sequence[Sequence[int]]
 ) -> Ensemble:
-    """Return the same images with classes of other prompts; arguments as of `ensemble`."""
+    """Return the same images with classes of other prompts, arguments as of `ensemble`."""
     make = ensemble_embeddings if made.kind == "embeddings" else gather_prompts
     return made._replace(classes=make(prompt_outputs, prompts_of))
 
@@ -101,17 +107,6 @@ def score_blocks(
         yield slice(start, stop), scores
 
 
-def is_matrix(outputs: Any) -> bool:
-    """Say whether outputs are one vector each."""
-    return isinstance(outputs, np.ndarray) and outputs.ndim == 2
-
-
-def normalize(emb: np.ndarray) -> np.ndarray:
-    """L2-normalise the rows of [.., D]; a zero row stays zero."""
-    emb = np.asarray(emb, np.float32)
-    return emb / np.maximum(np.linalg.norm(emb, axis=-1, keepdims=True), 1e-12)
-
-
 def ensemble_embeddings(prompt_emb: np.ndarray, prompts_of: Sequence[Sequence[int]]) -> np.ndarray:
     """Return class embeddings [C, D]: the normalised mean of normalised prompt embeddings.
 
@@ -120,9 +115,9 @@ def ensemble_embeddings(prompt_emb: np.ndarray, prompts_of: Sequence[Sequence[in
         prompts_of: the prompts of each of the C classes, as rows of `prompt_emb`.
     """
     counts = np.array([len(rows) for rows in prompts_of])
-    unit = normalize(prompt_emb[np.concatenate([np.asarray(rows) for rows in prompts_of])])
-    totals = np.add.reduceat(unit, np.cumsum(counts) - counts, axis=0)
-    return normalize(totals / counts[:, None])
+    rows = unit(prompt_emb[np.concatenate([np.asarray(one) for one in prompts_of])])
+    totals = np.add.reduceat(rows, np.cumsum(counts) - counts, axis=0)
+    return unit(totals / counts[:, None])
 
 
 def gather_prompts(prompt_outputs: Any, prompts_of: Sequence[Sequence[int]]) -> dict[str, Any]:

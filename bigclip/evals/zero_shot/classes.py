@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bigclip.config import ConfigError, suggest
-from bigclip.evals.labels import Labels
+from bigclip.evals.labels import Labels, class_index, read_labels
+from bigclip.evals.records import Records
 from bigclip.evals.zero_shot.prompts import is_table, read_file, read_table
 
 
@@ -13,6 +14,57 @@ class Class(NamedTuple):
 
     label: str
     names: list[str]
+
+
+class ClassSet(NamedTuple):
+    """The classes that are ranked, and the records that are of them.
+
+    Attributes:
+        classes: those that are ranked.
+        every: all classes, `classes` among them in the same order.
+        labels: of all records.
+        rows: positions of the records that are kept: those of a ranked class, and those that have
+            no label at all.
+        of: for each of these its classes, as positions in `classes`.
+        num_left_out: how many records are not kept.
+    """
+
+    classes: list[Class]
+    every: list[Class]
+    labels: Labels
+    rows: list[int]
+    of: list[list[int]]
+    num_left_out: int
+
+
+def read_class_set(
+    records: Records,
+    *,
+    label: str | None,
+    names: str | None,
+    classes: str | Sequence[Any] | Mapping[str, Any] | None,
+    candidates: str | Sequence[Any] | None,
+) -> ClassSet:
+    """Read the classes of a set of records; options as of
+    `bigclip.evals.zero_shot.suite.ZeroShot`.
+
+    Raises:
+        ConfigError: as `labels.read_labels`, `read_classes` and `keep_candidates`; or if no record
+            is of a candidate.
+    """
+    labels = read_labels(records, label)
+    every = read_classes(labels, classes, records.captions, names)
+    index = class_index(labels, [cls.label for cls in every])
+    kept = list(range(len(every)))
+    if candidates is not None:
+        ids = read_table(classes, "classes").ids if is_table(classes) else None
+        kept = keep_candidates(every, candidates, ids=ids)
+    position = {old: new for new, old in enumerate(kept)}
+    rows = [row for row, own in enumerate(index) if not own or position.keys() & set(own)]
+    of = [[position[c] for c in index[row] if c in position] for row in rows]
+    if not any(of):
+        raise ConfigError("candidates: no record is of any of these classes.")
+    return ClassSet([every[i] for i in kept], every, labels, rows, of, len(index) - len(rows))
 
 
 def read_classes(
@@ -67,25 +119,29 @@ def read_classes(
 
 
 def keep_candidates(
-    classes: Sequence[Class], candidates: str | Sequence[Any], option: str = "candidates"
+    classes: Sequence[Class],
+    candidates: str | Sequence[Any],
+    option: str = "candidates",
+    *,
+    ids: Sequence[str] | None = None,
 ) -> list[int]:
     """Return the positions of the classes that a mask keeps.
 
     Args:
         classes: all classes.
-        candidates: their labels; a file with them; or a table, whose identifiers, names or numbers
-            then stand for its classes.
+        candidates: their labels; a file with them; or a table, whose identifiers or names then
+            stand for its classes.
         option: of the configuration, for messages.
+        ids: the identifiers of the classes, in their order, where they come from a table.
 
     Raises:
         ConfigError: if a candidate is no class.
     """
     position = {cls.label: i for i, cls in enumerate(classes)}
     if is_table(candidates):
-        wanted = _labels_of_table(read_table(candidates, option), position, option)
-    else:
-        wanted = read_file(candidates, option) if isinstance(candidates, str) else candidates
-        wanted = [str(label) for label in wanted]
+        return _positions_of_table(read_table(candidates, option), position, ids, option)
+    wanted = read_file(candidates, option) if isinstance(candidates, str) else candidates
+    wanted = [str(label) for label in wanted]
     for label in wanted:
         if label not in position:
             raise ConfigError(f"{option}: {label!r} is no class.{suggest(label, position)}")
@@ -94,15 +150,23 @@ def keep_candidates(
     return sorted({position[label] for label in wanted})
 
 
-def _labels_of_table(table, position: Mapping[str, int], option: str) -> list[str]:
+def _positions_of_table(table, position: Mapping[str, int], ids, option: str) -> list[int]:
     if table.ids is None or table.classes is None:
         raise ConfigError(f"{option}: the table {table.name!r} has no classes with identifiers.")
     names = [names[0] for names in table.classes]
-    for labels in (table.ids, names):
-        if set(labels) <= position.keys():
-            return labels
-    whole = read_table("clip:imagenet", option).ids or []
-    return [str(whole.index(one)) for one in table.ids]
+    # The numbers of a table count its own classes: of another list they would mask others.
+    for wanted, there in (
+        (table.ids, {one: i for i, one in enumerate(ids or ())}),
+        (table.ids, position),
+        (names, position),
+    ):
+        if set(wanted) <= there.keys():
+            return sorted(there[one] for one in wanted)
+    raise ConfigError(
+        f"{option}: the classes of the table {table.name!r} are not among the labels, such as "
+        f"{next(iter(position))!r}. Take the classes from a table that holds them, such as "
+        "classes = 'clip:imagenet', or give the candidates' labels."
+    )
 
 
 def _from_records(labels, captions, source, option, like) -> list[Class]:
@@ -129,6 +193,8 @@ def _from_list(
     labels: Labels, names: list[list[str]], ids, option: str, *, is_translated: bool
 ) -> list[Class]:
     wanted, first = set(labels.distinct), [names[0] if names else "" for names in names]
+    if not wanted <= set(ids or ()):
+        _check_numbers(labels.distinct, first, option)
     for given in (ids, first):
         if given is not None and wanted <= set(given):
             return _distinct([Class(*one) for one in zip(given, names, strict=True)], option)
@@ -139,6 +205,25 @@ def _from_list(
             return _distinct(spelled, option)
         _check_numbering(labels, found, ids, option)
     return _distinct(found, option)
+
+
+def _check_numbers(labels: Sequence[str], names: Sequence[str], option: str) -> None:
+    """Stop if labels are numbers that may be names or positions, and these are not the same.
+
+    Of the names "10", "3", "4", ... the label 3 may be the name "3" or the position of "5". Labels
+    that cannot all be positions are names.
+    """
+    if not set(labels) <= {str(i) for i in range(len(names))}:
+        return
+    if not set(labels) <= set(names) and not all(name.isdecimal() for name in names):
+        return
+    for label in labels:
+        if names[int(label)] != label:
+            raise ConfigError(
+                f"{option}: the records' labels are numbers and so are the names: is {label} the "
+                f"name {label!r}, or the position of {names[int(label)]!r}? Give a dict from the "
+                "records' labels to names."
+            )
 
 
 def _by_spelling(labels: Sequence[str], names: list[list[str]]) -> list[Class] | None:

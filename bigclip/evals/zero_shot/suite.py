@@ -10,24 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from bigclip.config import ConfigError
-from bigclip.evals import multi_label
-from bigclip.evals.embedding import Model, embed_texts, take
+from bigclip.config import ConfigError, choose
+from bigclip.evals import multi_label, options
+from bigclip.evals.embedding import Model, embed_texts
 from bigclip.evals.evaluation import Evaluation
-from bigclip.evals.labels import class_index, read_labels
 from bigclip.evals.predictions import class_means, confusions, predict
 from bigclip.evals.ranks import ranking, recall
 from bigclip.evals.records import unique
 from bigclip.evals.sets import EvalSet
+from bigclip.evals.zero_shot import further
+from bigclip.evals.zero_shot.accuracy import rank_classes, top_metrics
 from bigclip.evals.zero_shot.calibration import expected_calibration_error
-from bigclip.evals.zero_shot.class_scores import Ensemble, ensemble, score_blocks, with_classes
-from bigclip.evals.zero_shot.classes import keep_candidates, read_classes
+from bigclip.evals.zero_shot.class_scores import Ensemble, ensemble, score_blocks
+from bigclip.evals.zero_shot.classes import read_class_set
 from bigclip.evals.zero_shot.hierarchies import chance_in, read_hierarchies
-from bigclip.evals.zero_shot.namings import Naming, name_classes, read_languages
+from bigclip.evals.zero_shot.namings import name_classes, read_languages
 from bigclip.evals.zero_shot.prompts import read_templates
 from bigclip.evals.zero_shot.ranked_examples import ranked_examples
-
-KS = (1, 5)
 
 
 class ZeroShot:
@@ -69,8 +68,6 @@ class ZeroShot:
         content: what was read from files and tables, for the hash of a result's definition.
     """
 
-    kind = "zero_shot"
-
     def __init__(
         self,
         test: EvalSet,
@@ -92,30 +89,23 @@ class ZeroShot:
         num_candidates: int = 8,
         example_seed: int = 0,
     ):
-        if average_precision not in multi_label.VARIANTS:
-            raise ConfigError(
-                f"average_precision is one of {', '.join(multi_label.VARIANTS)}, not "
-                f"{average_precision!r}."
-            )
-        if not isinstance(calibration_bins, int) or calibration_bins < 1:
-            raise ConfigError(f"calibration_bins must be at least 1, not {calibration_bins!r}.")
-        captions = test.records.captions
-        labels = read_labels(test.records, label)
-        every = read_classes(labels, classes, captions, names)
-        index = class_index(labels, [cls.label for cls in every])
-        kept = list(range(len(every)))
-        if candidates is not None:
-            kept = keep_candidates(every, candidates)
-        position = {old: new for new, old in enumerate(kept)}
-        self._classes = [every[i] for i in kept]
-        self._rows = [i for i, own in enumerate(index) if not own or position.keys() & set(own)]
-        self._of = [[position[c] for c in index[i] if c in position] for i in self._rows]
-        if not any(self._of):
-            raise ConfigError("candidates: no record is of any of these classes.")
-        self._num_left_out = len(index) - len(self._rows)
-        self._is_multi = labels.is_multi
+        choose(average_precision, dict.fromkeys(multi_label.VARIANTS), "average_precision")
+        options.flag(template_spread, "template_spread")
+        options.whole(calibration_bins, "calibration_bins")
+        options.whole(tile, "tile")
+        options.whole(num_confusions, "num_confusions", least=0)
+        options.whole(num_examples, "num_examples", least=0)
+        options.whole(num_candidates, "num_candidates")
+        options.seed(example_seed, "example_seed")
+        found = read_class_set(
+            test.records, label=label, names=names, classes=classes, candidates=candidates
+        )
+        self._classes, self._rows, self._of = found.classes, found.rows, found.of
+        self._num_left_out, self._is_multi = found.num_left_out, found.labels.is_multi
         self._main = name_classes(self._classes, read_templates(templates))
-        self._languages = read_languages(languages, every, self._classes, labels, captions)
+        self._languages = read_languages(
+            languages, found.every, self._classes, found.labels, test.records.captions
+        )
         self._parents = read_hierarchies(hierarchy, self._classes)
         if self._is_multi and (self._parents or self._languages):
             raise ConfigError("hierarchy and languages are for records with one label each.")
@@ -136,23 +126,24 @@ class ZeroShot:
         prompts_of = self._main.ensembles(self._position)
         made = ensemble(model, self._test.embed(model, self._rows), prompt_outputs, prompts_of)
         pairs = np.array([(i, c) for i, own in enumerate(self._of) for c in own])
-        ranks = self._rank(made, pairs)
+        ranks = rank_classes(made, pairs, tile=self._tile)
         metrics, chance = top_metrics(ranks)
-        details: dict[str, Any] = {"ensemble": made.kind, "templates": self._main.templates}
+        details: dict[str, Any] = {"templates": self._main.templates}
         parts = [self._multi(made) if self._is_multi else self._single(made, ranks)]
         if self._spread:
             parts.append(self._each_template(made, prompt_outputs, pairs))
-        parts += [
-            self._in_language(made, prompt_outputs, language, naming)
-            for language, naming in self._languages.items()
-        ]
+        for language, naming in self._languages.items():
+            of_language = further.in_language(
+                made, prompt_outputs, naming, self._position, self._of, tile=self._tile
+            )
+            parts.append((*_prefixed(of_language, f"language={language}/"), {}))
         if self._ood is not None:
-            parts.append(self._foreign(made, self._ood.embed(model)))
+            num = (len(self._of), len(self._ood.records.index))
+            told = further.foreign(made, self._ood.embed(model), num, tile=self._tile)
+            parts.append((*_prefixed(told, "ood/"), {}))
         for more_metrics, more_chance, more_details in parts:
             metrics, chance = metrics | more_metrics, chance | more_chance
             details |= more_details
-        if self._languages:
-            details["languages"] = self._language_counts()
         shown = ranked_examples(
             made,
             ranks,
@@ -175,21 +166,18 @@ class ZeroShot:
             counts["images_left_out"] = self._num_left_out
         if self._ood is not None:
             counts["ood_images"] = len(self._ood.records.index)
+        for language, naming in self._languages.items():
+            counts[f"language={language}/classes"] = len(naming.classes)
+            counts[f"language={language}/images"] = len(further.rows_in(naming, self._of))
         return counts
 
-    def _rank(self, made: Ensemble, pairs: np.ndarray) -> ranking.Ranks:
-        ranks, _ = ranking.rank_pairs(
-            made.images, made.classes, pairs, tile=self._tile, **made.scoring
-        )
-        return ranks
-
-    def _blocks(self, made: Ensemble, images: Any):
-        return score_blocks(images, made.classes, tile=self._tile, **made.logits)
+    def _blocks(self, made: Ensemble):
+        return score_blocks(made.images, made.classes, tile=self._tile, **made.logits)
 
     def _single(self, made: Ensemble, ranks: ranking.Ranks):
         """Metrics of pictures with one label each."""
         class_of = np.array([own[0] for own in self._of])
-        found = predict(self._blocks(made, made.images), len(class_of), class_of, self._parents)
+        found = predict(self._blocks(made), len(class_of), class_of, self._parents)
         per_class = class_means(recall.hits(ranks, 1), class_of, len(self._classes))
         error, bins = expected_calibration_error(
             found.confidence, found.correct, num_bins=self._bins
@@ -215,7 +203,7 @@ class ZeroShot:
 
     def _multi(self, made: Ensemble):
         """Metrics of pictures with any number of labels."""
-        scores = np.concatenate([block for _, block in self._blocks(made, made.images)])
+        scores = np.concatenate([block for _, block in self._blocks(made)])
         right = np.zeros(scores.shape, bool)
         for row, own in enumerate(self._of):
             right[row, own] = True
@@ -238,11 +226,9 @@ class ZeroShot:
 
     def _each_template(self, made: Ensemble, prompt_outputs: Any, pairs: np.ndarray):
         """Accuracy by each template alone: how much hangs on the wording."""
-        found = []
-        for number in range(len(self._main.templates)):
-            prompts = self._main.alone(number, self._position)
-            alone = with_classes(made, prompt_outputs, prompts)
-            found.append(top_metrics(self._rank(alone, pairs))[0]["top1"])
+        found = further.by_template(
+            made, prompt_outputs, self._main, self._position, pairs, tile=self._tile
+        )
         metrics = {
             "template_std": float(np.std(found)),
             "template_min": min(found),
@@ -254,51 +240,6 @@ class ZeroShot:
         ]
         return metrics, {}, {"per_template": per_template}
 
-    def _in_language(self, made: Ensemble, prompt_outputs: Any, language: str, naming: Naming):
-        """Accuracy among the classes that have a name in a language."""
-        position = {old: new for new, old in enumerate(naming.classes)}
-        rows = [i for i, own in enumerate(self._of) if own[0] in position]
-        if not rows:
-            return {}, {}, {}
-        pairs = np.array([(new, position[self._of[i][0]]) for new, i in enumerate(rows)])
-        made = made._replace(images=take(made.images, rows))
-        made = with_classes(made, prompt_outputs, naming.ensembles(self._position))
-        metrics, chance = top_metrics(self._rank(made, pairs))
-        name = f"language={language}/top1"
-        return {name: metrics["top1"]}, {name: chance["top1"]}, {}
 
-    def _language_counts(self) -> dict[str, Any]:
-        return {
-            language: {
-                "classes": len(naming.classes),
-                "images": sum(own[0] in set(naming.classes) for own in self._of),
-                "templates": naming.templates,
-            }
-            for language, naming in self._languages.items()
-        }
-
-    def _foreign(self, made: Ensemble, ood_outputs: Any):
-        """How well confidence tells pictures of the classes from those of none."""
-        foreign = made._replace(images=ood_outputs)
-        num = [len(self._of), len(self._ood.records.index)]
-        confidence = np.concatenate(
-            [
-                predict(self._blocks(made, one.images), count).confidence
-                for one, count in zip((made, foreign), num, strict=True)
-            ]
-        )
-        is_foreign = np.repeat([False, True], num)
-        metrics = {
-            "ood/aupr": multi_label.average_precision(-confidence, is_foreign),
-            "ood/auroc": multi_label.roc_auc(-confidence, is_foreign),
-            "ood/fpr95": multi_label.false_alarms_at(-confidence, is_foreign),
-        }
-        return metrics, {"ood/aupr": num[1] / sum(num), "ood/auroc": 0.5}, {}
-
-
-def top_metrics(ranks: ranking.Ranks) -> tuple[dict[str, float], dict[str, float]]:
-    """Return top-1 and top-5 over the images that have a class, and what chance gives."""
-    has_class = ranks.right > 0
-    metrics = {f"top{k}": float(recall.hits(ranks, k)[has_class].mean()) for k in KS}
-    chance = {f"top{k}": float(recall.chance_hits(ranks, k)[has_class].mean()) for k in KS}
-    return metrics, chance
+def _prefixed(parts: tuple[dict[str, float], ...], prefix: str) -> tuple[dict[str, float], ...]:
+    return tuple({prefix + name: value for name, value in part.items()} for part in parts)

@@ -233,8 +233,12 @@ def test_mistakes_are_told():
     for options, message in (
         ({"captions": ["text"]}, "Did you mean 'txt'"),
         ({"map_label": "lable"}, "Did you mean 'label'"),
-        ({"bins": 0}, "bins = 0: needs positive whole numbers"),
-        ({"map_points": -1}, "map_points = -1 must not be negative"),
+        ({"bins": 0}, "bins = 0: needs a whole number of at least 1"),
+        ({"map_points": -1}, "map_points = -1: needs a whole number of at least 0"),
+        ({"tile": "x"}, "tile = 'x': needs a whole number"),
+        ({"captions_per_image": 0}, "captions_per_image = 0"),
+        ({"seed": 0.5}, "seed = 0.5"),
+        ({"map_label": ["label"]}, "map_label = \\['label'\\]: needs a name"),
     ):
         with pytest.raises(ConfigError, match=message):
             Health(test, **options)

@@ -114,6 +114,26 @@ def test_equal_wordings_are_wholly_consistent(reworded, tmp_path):
     assert result.metrics["paraphrase/AO@10"] == result.metrics["paraphrase/JS@10"] == 1.0
 
 
+def test_what_is_no_number_is_in_common_with_nothing(reworded):
+    none = np.full((2, 10), -1)
+    for values in overlaps(none, none):
+        np.testing.assert_array_equal(values, 0)
+    # Only two candidates of each query have a score that is a number.
+    first, second = np.array([[4, 7, -1, -1]]), np.array([[7, 9, -1, -1]])
+    average, jaccard = overlaps(first, second)
+    assert average[0] == pytest.approx(np.mean([0, 1 / 2, 1 / 3, 1 / 4]))
+    assert jaccard[0] == pytest.approx(1 / 7)
+
+    class Diverged(fakes.FakeModel):
+        def embed_texts(self, texts):
+            return np.full_like(super().embed_texts(texts), np.nan)
+
+    source, model = reworded
+    result = make_suite(source, paraphrases="other").evaluate(Diverged(model._meaning))
+    assert result.metrics["paraphrase/AO@10"] == result.metrics["paraphrase/JS@10"] == 0
+    assert all(np.isfinite(value) for value in result.metrics.values())
+
+
 def test_mistakes_are_told(reworded, tmp_path):
     (tmp_path / "bad.tsv").write_text("a fox\tthe fox\nan owl\n")
     (tmp_path / "bad.json").write_text("{}")

@@ -158,6 +158,16 @@ def test_composed_texts_and_templates():
         ({"group_by": "styl"}, "Did you mean 'style'"),
         ({"template": "a photo"}, "exactly one {}"),
         ({"where": {"style": "nato"}}, "style: noto"),
+        ({"tile": 0}, "tile = 0: needs a whole number of at least 1"),
+        ({"tile": "x"}, "tile = 'x': needs a whole number"),
+        ({"captions_per_image": 0}, "captions_per_image = 0: needs a whole number"),
+        ({"captions": [3]}, "captions must be a list of caption sources"),
+        ({"num_examples": -1}, "num_examples = -1"),
+        ({"num_candidates": 0}, "num_candidates = 0"),
+        ({"example_seed": None}, "example_seed = None"),
+        ({"template": None}, "exactly one {}"),
+        ({"group_by": ["style"]}, "group_by = .* needs a name"),
+        ({"paraphrases": 3}, "paraphrases = 3: needs a name"),
     ],
 )
 def test_mistakes_are_told(options, message):

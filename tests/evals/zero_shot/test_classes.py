@@ -8,7 +8,7 @@ import pytest
 from bigclip.config import ConfigError
 from bigclip.evals.labels import class_index, read_labels
 from bigclip.evals.records import Records
-from bigclip.evals.zero_shot.classes import Class, keep_candidates, read_classes
+from bigclip.evals.zero_shot.classes import Class, keep_candidates, read_class_set, read_classes
 from bigclip.evals.zero_shot.prompts import read_table
 
 
@@ -106,9 +106,12 @@ def test_candidates_are_labels_a_file_or_a_table(tmp_path):
     for mask in ([3, 6], ("6", "3"), str(tmp_path / "mask.txt"), str(tmp_path / "mask.json")):
         assert keep_candidates(classes, mask) == [3, 6]
     # The first ones of each set's published list of numbers.
-    assert keep_candidates(classes, "clip:imagenet_a")[:4] == [6, 11, 13, 15]
-    assert keep_candidates(classes, "clip:imagenet_r")[:4] == [1, 2, 4, 6]
     ids = read_table("clip:imagenet", "classes").ids
+    assert keep_candidates(classes, "clip:imagenet_a", ids=ids)[:4] == [6, 11, 13, 15]
+    assert keep_candidates(classes, "clip:imagenet_r", ids=ids)[:4] == [1, 2, 4, 6]
+    # A thousand other classes are not numbered as ImageNet's.
+    with pytest.raises(ConfigError, match="Take the classes from a table that holds them"):
+        keep_candidates(classes, "clip:imagenet_a")
     by_id = [Class(one, [one]) for one in ids]
     assert keep_candidates(by_id, "clip:imagenet_a")[:4] == [6, 11, 13, 15]
     for mask, message in (
@@ -118,6 +121,47 @@ def test_candidates_are_labels_a_file_or_a_table(tmp_path):
     ):
         with pytest.raises(ConfigError, match=message):
             keep_candidates(classes, mask)
+
+
+def test_a_set_of_classes_with_a_mask():
+    found = records({"label": 6}, {"label": 0}, {"label": 11})
+    options = {"label": None, "names": None, "candidates": "clip:imagenet_a"}
+    masked = read_class_set(found, classes="clip:imagenet", **options)
+    assert len(masked.classes) == 200
+    assert len(masked.every) == 1000
+    assert (masked.rows, masked.of, masked.num_left_out) == ([0, 2], [[0], [1]], 1)
+    assert [cls.label for cls in masked.classes[:3]] == ["6", "11", "13"]
+    table = read_table("clip:imagenet", "classes")
+    by_id = records({"label": table.ids[6]}, {"label": table.ids[7]})
+    masked = read_class_set(by_id, classes="clip:imagenet", **options)
+    assert (masked.rows, masked.of) == ([0], [[0]])
+    # ImageNet's names numbered otherwise would be masked wrongly.
+    turned = [names[0] for names in table.classes][::-1]
+    with pytest.raises(ConfigError, match="Take the classes from a table that holds them"):
+        read_class_set(found, classes=turned, **options)
+    with pytest.raises(ConfigError, match="no record is of any"):
+        read_class_set(
+            records({"label": 0}), label=None, names=None, classes=["a", "b"], candidates=[1]
+        )
+
+
+def test_numbers_as_names_are_not_taken_for_positions():
+    counts = "clip:clevr_counts"  # "10", "3", "4", ..., "9"
+    for labels in (range(3, 8), range(8), [3]):
+        with pytest.raises(ConfigError, match="Give a dict from the records' labels to names"):
+            classes_of(records(*({"label": i} for i in labels)), counts)
+    # Ten things cannot be a position among eight: these are names.
+    named = classes_of(records(*({"label": i} for i in range(3, 11))), counts)
+    assert [cls.label for cls in named] == ["10", *"3456789"]
+    assert all(cls.names == [cls.label] for cls in named)
+    vtab = {i: str(i + 3) for i in range(8)}
+    assert classes_of(records({"label": 0}, {"label": 7}), vtab)[7] == Class("7", ["10"])
+    digits = classes_of(records({"label": 3}, {"label": 9}), "clip:mnist")
+    assert digits[3] == Class("3", ["3"])
+    mixed = classes_of(records({"label": 0}, {"label": 2}), ["fox", "owl", "7"])
+    assert mixed[2] == Class("2", ["7"])
+    with pytest.raises(ConfigError, match="is 1 the name '1', or the position of 'owl'"):
+        classes_of(records({"label": 1}), ["1", "owl", "fox"])
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,6 @@ def test_equals_scikit_learn_with_prompts_averaged_in_embedding_space():
     assert sum(c["images"] for c in per_class.values()) == 61
     accuracy = sum(c["top1"] * c["images"] for c in per_class.values()) / 61
     assert accuracy == pytest.approx(result.metrics["top1"], abs=1e-4)  # stored with four digits
-    assert result.details["ensemble"] == "embeddings"
     assert result.chance["top1"] == pytest.approx(1 / 12)
     assert result.chance["top5"] == pytest.approx(5 / 12)
 
@@ -103,7 +102,6 @@ def test_without_vectors_the_scores_are_averaged():
     classes = {concept: concept for concept in CONCEPTS} | {"thing 3": ["thing 3", "third"]}
     model = TreeModel(meaning)
     result = make_suite(source, templates=TEMPLATES[:2], classes=classes).evaluate(model)
-    assert result.details["ensemble"] == "scores"
 
     emb = fakes.FakeModel(meaning, noise=1.5)
     images = embed_all(emb, meaning, source)
@@ -158,6 +156,15 @@ def test_labels_may_be_positions():
         ({"templates": ["a photo"]}, "exactly one {}"),
         ({"templates": "{}"}, "must be a list"),
         ({"classes": 3}, "must be names"),
+        ({"tile": 0}, "tile = 0: needs a whole number of at least 1"),
+        ({"tile": "x"}, "tile = 'x': needs a whole number"),
+        ({"calibration_bins": 2.5}, "calibration_bins = 2.5: needs a whole number"),
+        ({"num_confusions": -1}, "num_confusions = -1: needs a whole number of at least 0"),
+        ({"num_examples": True}, "num_examples = True"),
+        ({"num_candidates": 0}, "num_candidates = 0"),
+        ({"example_seed": -1}, "example_seed = -1"),
+        ({"template_spread": "no"}, "template_spread = 'no': needs True or False"),
+        ({"average_precision": "11_points"}, "Did you mean '11_point'"),
     ],
 )
 def test_mistakes_are_told(options, message):

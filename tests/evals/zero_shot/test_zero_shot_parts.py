@@ -109,6 +109,17 @@ def test_pictures_with_many_labels(noisy):
         make_suite(labelled, classes=names, hierarchy={"h": dict.fromkeys(names, "x")})
 
 
+class Long(fakes.FakeModel):
+    """Its image outputs are not normalised, each of another length."""
+
+    def __init__(self, meaning):
+        super().__init__(meaning, noise=0.3)
+
+    def embed_images(self, images):
+        emb = super().embed_images(images)
+        return emb * (1 + images.reshape(len(images), -1)[:, :1] % 7)
+
+
 def test_foreign_pictures_are_told_by_their_confidence(noisy):
     source, _, _, _ = noisy
     foreign, more = fakes.make_source([f"other {i}" for i in range(20)], ["a"], seed=5)
@@ -122,6 +133,10 @@ def test_foreign_pictures_are_told_by_their_confidence(noisy):
     assert result.metrics["ood/auroc"] == pytest.approx(roc_auc_score(is_foreign, anomaly))
     assert result.metrics["ood/aupr"] > result.chance["ood/aupr"] == 0.25
     assert result.counts["ood_images"] == 20
+    # Outputs of any length are judged by the same confidences.
+    long = make_suite(source, foreign).evaluate(Long(meaning))
+    for name in ("ood/aupr", "ood/auroc", "ood/fpr95"):
+        assert long.metrics[name] == pytest.approx(result.metrics[name]), name
     constant = make_suite(source, foreign).evaluate(fakes.FakeModel(meaning, constant=True))
     for name in ("ood/aupr", "ood/auroc"):
         assert constant.metrics[name] == pytest.approx(constant.chance[name]), name
@@ -212,7 +227,8 @@ def test_other_languages(noisy):
         expected = (first == class_of[inside]).mean()
         assert result.metrics[f"language={language}/top1"] == pytest.approx(expected)
         assert result.chance[f"language={language}/top1"] == pytest.approx(1 / len(kept))
-    assert result.details["languages"]["xx"] == {"classes": 10, "images": 50, "templates": ["{}"]}
+    assert result.counts["language=xx/classes"] == 10
+    assert result.counts["language=xx/images"] == 50
     assert result.chance["language=zz/top1"] == 0.5
     plain = make_suite(source).evaluate(model)
     assert result.metrics["top1"] == plain.metrics["top1"]
@@ -245,11 +261,11 @@ def test_the_embedded_pack_names_its_concepts_in_other_languages():
     test = EvalSet(read_records(source, where={"style": "noto"}), Pictures(source))
     languages = {code: {"names": code} for code in ("de", "zh", "sw")}
     suite = zero_shot.ZeroShot(test, languages=languages, templates="clip:imagenet_7")
-    counts = suite._language_counts()
-    classes = len(suite._classes)
+    counts = suite._counts()
+    classes = counts["classes"]
     assert classes > 150
     for code in languages:
-        assert 0.9 * classes < counts[code]["classes"] <= classes
+        assert 0.9 * classes < counts[f"language={code}/classes"] <= classes
     assert suite._languages["de"].prompts != suite._languages["sw"].prompts
 
 
