@@ -19,12 +19,16 @@ _COUNTED = (
     ("val_images", "validation pictures"),
     ("texts", "texts"),
     ("paraphrases", "paraphrases"),
+    ("images_without_text", "pictures without a text"),
+    ("images_left_out", "pictures of other classes left out"),
+    ("ood_images", "pictures of no class"),
     ("classes", "classes"),
     ("templates", "prompt templates"),
     ("sets", "sets of scenes"),
     ("corruptions", "corruptions"),
     ("folds", "folds"),
     ("seeds", "draws"),
+    ("not_converged", "fits that did not converge"),
 )
 
 
@@ -116,6 +120,8 @@ def evaluated_on(suite: SuiteHistory) -> str:
     ]
     if counts.get("pools", 1) > 1:
         parts.append(f"{counts['pools']:,} groups")
+    if isinstance(layer := suite.details.get("layer"), str):
+        parts.append(f"layer {layer}")
     return ", ".join(parts)
 
 

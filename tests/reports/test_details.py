@@ -22,6 +22,7 @@ from bigclip.reports.details import (
     robustness,
     sections_of,
 )
+from bigclip.reports.results import evaluated_on
 from bigclip.reports.run import SuiteHistory
 
 
@@ -107,6 +108,27 @@ def test_a_sweep_of_folds_is_drawn_by_its_means():
     entries = [{"layer": "x", "strength": s, "val": v, "fold": f} for s, v, f in tried]
     chart = chart_of(probes.sweep(suite("linear_probe", {"sweep": entries})))
     assert [point[2:] for point in chart["lines"][0]["points"]] == [["1", "30"], ["10", "10"]]
+
+
+def test_folds_stand_beside_the_strengths_that_they_chose():
+    details = {
+        "layer": "pooled",
+        "strength": {"pooled": [0.5, 1000.0], "tokens": [1.0, 1.0]},
+        "per_fold": [{"top1": 0.5, "roc_auc": 0.75}, {"top1": 0.25}],
+        "sweep": [{"layer": "pooled", "strength": 1.0, "val": 0.5, "fold": f} for f in "abab"],
+    }
+    shown = probes.folds(suite("linear_probe", details))
+    assert cells(shown) == [["a", "0.5", "50.0", "75.0"], ["b", "1,000", "25.0", ""]]
+    unnamed = details | {"sweep": [], "strength": {}}
+    shown = probes.folds(suite("linear_probe", unnamed))
+    assert [row[:2] for row in cells(shown)] == [["1", ""], ["2", ""]]
+    assert probes.folds(suite("linear_probe", {"per_fold": []})) is None
+
+
+def test_what_was_left_out_and_what_did_not_converge_is_told():
+    one = suite("linear_probe", {"layer": "pooled"})
+    one.last["counts"].update(images=10, not_converged=2, folds=1, images_without_text=0)
+    assert evaluated_on(one) == "10 pictures, 2 fits that did not converge, layer pooled"
 
 
 def test_shots_have_whiskers_of_one_standard_deviation():
@@ -216,6 +238,9 @@ def every_detail():
         "per_template": [{"template": "{}", "top1": 0.3}],
         "calibration": [{"confidence": 0.25, "accuracy": 0.5, "share": 0.9}],
         "sweep": [{"layer": "pooled", "strength": 0.1, "val": 0.5}],
+        "per_fold": [{"top1": 0.5}, {"top1": 0.25}],
+        "strength": {"pooled": [0.1, 1.0]},
+        "layer": "pooled",
         "curve": [{"shots": n, "mean": 0.1, "std": 0.05} for n in (1, 5)],
         "histograms": {"positive": histogram, "negative": histogram},
     }

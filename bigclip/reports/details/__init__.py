@@ -16,6 +16,7 @@ SECTIONS: tuple[tuple[str, Callable[[SuiteHistory], Safe | None]], ...] = (
     ("examples of the limits", limits.examples),
     ("corruptions", robustness.strengths),
     ("sweep", probes.sweep),
+    ("folds", probes.folds),
     ("few-shot curve", probes.shots),
     ("calibration", classes.calibration),
     ("histograms", health.histograms),

@@ -1,9 +1,10 @@
 """Probes: accuracy over the strength of regularisation, and over the number of examples."""
 
-from bigclip.reports import numbers
+from bigclip.reports import numbers, tables
 from bigclip.reports.charts import TONES, Line, line_chart, line_of
 from bigclip.reports.curves import as_percent, suite_title
 from bigclip.reports.frame import Axis
+from bigclip.reports.kinds import columns_of
 from bigclip.reports.markup import Safe, element
 from bigclip.reports.run import SuiteHistory
 
@@ -40,6 +41,35 @@ def sweep(suite: SuiteHistory) -> Safe | None:
         + (" Means over the folds that tried a strength." if "fold" in entries[0] else ""),
     )
     return element("div", chart, class_="charts") if chart else None
+
+
+def folds(suite: SuiteHistory) -> Safe | None:
+    """The numbers of each fold, and the strength that it chose; folded away."""
+    found = suite.details.get("per_fold") or []
+    if len(found) < 2:
+        return None
+    names = [str(entry["fold"]) for entry in suite.details.get("sweep") or [] if "fold" in entry]
+    names = list(dict.fromkeys(names))
+    if len(names) != len(found):
+        names = [str(number) for number in range(1, len(found) + 1)]
+    chosen = (suite.details.get("strength") or {}).get(suite.details.get("layer")) or []
+    chosen = chosen if len(chosen) == len(found) else [None] * len(found)
+    columns = columns_of(suite.kind, {name: value for one in found for name, value in one.items()})
+    rows = [
+        tables.row(
+            name,
+            "" if strength is None else numbers.short(float(strength)),
+            *(tables.shown(one.get(column.metric), column.form) for column in columns),
+        )
+        for name, strength, one in zip(names, chosen, found, strict=True)
+    ]
+    shown = tables.table(
+        f"{suite.name} by fold at step {suite.last['step']:,}, in percent but for the strength",
+        tables.head_row("fold", "strength", *(column.full_label for column in columns)),
+        rows,
+        "narrow",
+    )
+    return element("details", element("summary", f"Each of {len(found):,} folds"), shown)
 
 
 def shots(suite: SuiteHistory) -> Safe | None:
