@@ -87,7 +87,7 @@ class Limits:
         counts = options.several(counts, "counts", count, least_count=2)
         options.whole(num_examples, "num_examples", least=0)
         options.seed(seed)
-        fill(template, "", "template")
+        fill(options.text(template, "template"), "", "template")
         self._template, self._seed, self._num_examples = template, seed, num_examples
         self._painter = functools.cache(cast.make_painter)  # made when first needed
         self.sets = {

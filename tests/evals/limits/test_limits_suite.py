@@ -215,6 +215,7 @@ def test_processes_draw_only_what_they_embed(small):
         ({"counts": [3, 10]}, "counts = 10: needs a whole number from 1 to 9"),
         ({"counts": 3}, "counts = 3: needs at least 2"),
         ({"template": "a picture"}, "needs exactly one {}"),
+        ({"template": 3}, "template = 3: needs a "),
         ({"num_examples": -1}, "num_examples = -1: needs a whole number of at least 0"),
         ({"seed": 0.5}, "seed = 0.5: needs a whole number"),
         ({"source": {"kind": "webdataset"}}, "unknown key 'source' in config.evals.x"),
