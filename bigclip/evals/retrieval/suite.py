@@ -62,6 +62,9 @@ class Retrieval:
 
     Attributes:
         content: what was read from files, for the hash of a result's definition.
+
+    Raises:
+        ConfigError: for options and files that do not fit the records.
     """
 
     def __init__(

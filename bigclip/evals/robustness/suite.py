@@ -64,13 +64,13 @@ class Robustness:
         seed: int = 0,
         tile: int = 1024,
     ):
-        names_of = options.choices(corruptions, CORRUPTIONS, "corruptions")
+        spoilers = options.choices(corruptions, CORRUPTIONS, "corruptions")
         levels = sorted(options.choices(strengths, STRENGTHS, "strengths"))
         if num_images is not None:
             options.whole(num_images, "num_images")
         options.seed(seed)
         options.whole(tile, "tile")
-        self._conditions = [_CLEAN, *((name, level) for name in names_of for level in levels)]
+        self._conditions = [_CLEAN, *((name, level) for name in spoilers for level in levels)]
         found = read_class_set(
             test.records, label=label, names=names, classes=classes, candidates=candidates
         )

@@ -50,7 +50,8 @@ class ZeroShot:
             candidates.
         templates: the prompts, each with one {}: a list, a published table, or a file.
         candidates: labels (a list, a file, or a table) of the only classes that are ranked, as for
-            ImageNet-A and -R; records of other classes are left out, and counted.
+            ImageNet-A and -R; records of other classes are left out, and counted. A table masks
+            the classes of a table that holds it, or labels that are its identifiers or names.
         hierarchy: name -> {label: parent} or a .json file with that. "hierarchy=NAME/top1" is the
             accuracy after prediction and truth are exchanged for their parents.
         languages: language -> {"classes", "names", "templates"}: these options in that language,
@@ -66,6 +67,9 @@ class ZeroShot:
 
     Attributes:
         content: what was read from files and tables, for the hash of a result's definition.
+
+    Raises:
+        ConfigError: for options, files and tables that do not fit the records.
     """
 
     def __init__(
