@@ -3,10 +3,11 @@
     python -m benchmarks.probe                       # 50,000 x 768, 100 classes: hours
     python -m benchmarks.probe --rows 10000          # the same in small
 
-Both sides make the same sweep (`bigclip.evals.probes.linear.sweep`): 7 coarse strengths, the halving, and
-a fit of training and validation rows at the best one. scikit-learn fits as people use it: float32
-features, `LogisticRegression(C=1 / strength, max_iter=1000)` with its default tolerance, each from
-nothing (`--warm` starts each at the nearest strength that was fitted, and notes it in the table).
+Both sides make the same sweep (`bigclip.evals.probes.linear.sweep`): 7 coarse strengths, the
+halving, and a fit of training and validation rows at the best one. scikit-learn fits as people use
+it: float32 features, `LogisticRegression(C=1 / strength, max_iter=1000)` with its default
+tolerance, each from nothing (`--warm` starts each at the nearest strength that was fitted, and
+notes it in the table).
 
 The features are drawn, not those of a model, but of the kind that towers give: a mean far from
 zero with a few huge dimensions, scales that differ by dimension, a scatter whose spectrum decays
@@ -79,7 +80,7 @@ def make_data(rows: int, width: int, classes: int, *, separation: float, seed: i
 
 
 def objective(features, class_of, kernel, bias, strength: float) -> float:
-    """The objective of `bigclip.evals.probes.linear.objective` by its formula, in float64 by blocks."""
+    """The objective of `bigclip.evals.probes.linear.objective` by its formula, in float64."""
     total = 0.0
     kernel = np.asarray(kernel, np.float64)
     for start in range(0, len(features), 4096):

@@ -174,7 +174,7 @@ def show(evaluation: Evaluation, console: Console) -> None:
             spread = metrics.get(f"{prefix}{name}/std")
             cells.append(f"{100 * metrics[prefix + name]:.2f}")
             cells[-1] += "" if spread is None else f" ± {100 * spread:.2f}"
-        chosen = sorted(set(strengths))
+        chosen = sorted({one for one in strengths if one is not None})
         cells.append(" ".join(f"{one:.3g}" for one in chosen))
         cells.append(" ".join(f"{1 / one:.3g}" for one in chosen))
         table.add_row(escape(layer), *cells, f"{details['seconds'][layer]:.1f}")

@@ -12,13 +12,16 @@ import jax
 import numpy as np
 
 from bigclip.config import ConfigError
+from bigclip.evals import options
 from bigclip.evals.embedding import Model
 from bigclip.evals.evaluation import Evaluation
+from bigclip.evals.predictions import class_means
 from bigclip.evals.probes.attentive import head as attentive_head
 from bigclip.evals.probes.attentive.head import AttentiveHead
 from bigclip.evals.probes.frozen import features_of
-from bigclip.evals.probes.labelled import check_positive, hold_out, mean_per_class, number_classes
+from bigclip.evals.probes.held_out import hold_out
 from bigclip.evals.probes.map_rows import map_rows
+from bigclip.evals.probes.targets import read_targets
 from bigclip.evals.sets import EvalSet
 
 _CHUNK = 1024  # images whose tokens are taken at once
@@ -49,8 +52,6 @@ class AttentiveProbe:
             tokens, heads that do not divide its width, and tokens beyond `max_bytes`.
     """
 
-    kind = "attentive_probe"
-
     def __init__(
         self,
         test: EvalSet,
@@ -68,36 +69,36 @@ class AttentiveProbe:
         seed: int = 0,
         max_bytes: int = 8 << 30,
     ):
-        self._learning_rates = sorted(check_positive(learning_rates, "learning_rates"))
-        whole = {"epochs": epochs, "batch_size": batch_size, "max_bytes": max_bytes}
+        rates = options.several(learning_rates, "learning_rates", options.positive)
+        self._learning_rates = sorted(rates)
         if num_heads is not None:
-            whole["num_heads"] = num_heads
-        for option, value in whole.items():
-            check_positive(value, option, whole=True)
-        if not 0 < held_out < 1:
-            raise ConfigError(f"held_out = {held_out} must be between 0 and 1.")
-        if weight_decay < 0:
-            raise ConfigError(f"weight_decay = {weight_decay} must not be negative.")
+            options.whole(num_heads, "num_heads")
+        if weight_decay != 0:
+            options.positive(weight_decay, "weight_decay")
+        options.share(held_out, "held_out")
         self._recipe = {
             "weight_decay": float(weight_decay),
-            "epochs": epochs,
-            "batch_size": batch_size,
-            "seed": seed,
+            "epochs": options.whole(epochs, "epochs"),
+            "batch_size": options.whole(batch_size, "batch_size"),
+            "seed": options.seed(seed),
         }
-        self._layer, self._num_heads, self._max_bytes = layer, num_heads, max_bytes
-        self._classes = number_classes(
-            label, test.records, train.records, None if val is None else val.records
+        self._layer, self._num_heads = options.text(layer, "layer"), num_heads
+        self._max_bytes = options.whole(max_bytes, "max_bytes")
+        sets = {"test": test, "train": train} | ({} if val is None else {"val": val})
+        self._targets = read_targets(
+            label, {name: one.records for name, one in sets.items()}, single=True
         )
+        class_of = self._targets.of
         self._test, self._train = test, train
         if val is None:
-            held = hold_out(self._classes.train, held_out, seed)
+            held = hold_out(class_of["train"], held_out, seed)
             self._fit_rows = np.flatnonzero(~held)
             self._val, self._val_rows = train, np.flatnonzero(held)
-            self._val_class = self._classes.train[held]
+            self._val_class = class_of["train"][held]
         else:
-            self._fit_rows = np.arange(len(self._classes.train))
-            self._val, self._val_rows = val, np.arange(len(self._classes.val))
-            self._val_class = self._classes.val
+            self._fit_rows = np.arange(len(class_of["train"]))
+            self._val, self._val_rows = val, np.arange(len(class_of["val"]))
+            self._val_class = class_of["val"]
         if not len(self._val_rows) and len(self._learning_rates) > 1:
             raise ConfigError(
                 "train: no class has two records, so that none can be held out to choose the "
@@ -113,12 +114,12 @@ class AttentiveProbe:
             raise ConfigError(
                 f"num_heads = {num_heads} does not divide {width}, the width of {self._layer!r}."
             )
-        classes = self._classes
-        head = AttentiveHead(width, num_heads, len(classes.names))
+        classes, class_of = self._targets.classes, self._targets.of["test"]
+        head = AttentiveHead(width, num_heads, len(classes))
         trained = attentive_head.train(
             head,
             tokens,
-            classes.train[self._fit_rows],
+            self._targets.of["train"][self._fit_rows],
             learning_rates=self._learning_rates,
             **self._recipe,
         )
@@ -129,24 +130,24 @@ class AttentiveProbe:
             val = (found == self._val_class[:, None]).mean(axis=0).tolist()
             best = int(np.argmax(val))
         params = jax.tree.map(lambda leaf: leaf[best : best + 1], trained.params)
-        rows = np.arange(len(classes.test))
-        right = self._classify(model, head, params, self._test, rows)[:, 0] == classes.test
+        rows = np.arange(len(class_of))
+        right = self._classify(model, head, params, self._test, rows)[:, 0] == class_of
         return Evaluation(
             metrics={
                 "top1": float(right.mean()),
-                "mean_per_class": mean_per_class(right, classes.test),
+                "mean_per_class": float(np.nanmean(class_means(right, class_of, len(classes)))),
             },
-            chance=dict.fromkeys(("top1", "mean_per_class"), 1 / len(classes.names)),
+            chance=dict.fromkeys(("top1", "mean_per_class"), 1 / len(classes)),
             counts={
-                "images": len(classes.test),
+                "images": len(class_of),
                 "train_images": len(self._fit_rows),
                 "val_images": len(self._val_rows),
-                "classes": len(classes.names),
+                "classes": len(classes),
             },
             details={
                 "layer": self._layer,
                 "num_heads": num_heads,
-                "classes": classes.names,
+                "classes": classes,
                 "learning_rate": self._learning_rates[best],
                 "train_loss": _finite(trained.loss[best]),
                 "sweep": [
@@ -164,7 +165,7 @@ class AttentiveProbe:
         tokens = None
         for start in range(0, len(self._fit_rows), _CHUNK):
             rows = self._fit_rows[start : start + _CHUNK]
-            part = features_of(self._train, model, self._layer, rows, per_token=True)
+            (part,) = features_of(self._train, model, (self._layer,), rows, per_token=True)
             if tokens is None:
                 tokens = np.empty((len(self._fit_rows), *part.shape[1:]), np.float16)
                 if tokens.nbytes > self._max_bytes:  # numpy has not touched the memory yet
@@ -181,9 +182,8 @@ class AttentiveProbe:
         """Return the classes [len(rows), R] that the heads predict, from tokens taken in chunks."""
         parts = []
         for start in range(0, len(rows), _CHUNK):
-            part = features_of(
-                records, model, self._layer, rows[start : start + _CHUNK], per_token=True
-            )
+            chunk = rows[start : start + _CHUNK]
+            (part,) = features_of(records, model, (self._layer,), chunk, per_token=True)
             fn = attentive_head.predict_fn(head)
             parts.append(map_rows(fn, params, _half(part), tile=_TILE))
         return np.concatenate(parts)

@@ -115,18 +115,19 @@ def predict(ridges: Ridge, features: jax.Array) -> jax.Array:
 
 
 def draw_shots(
-    class_of: np.ndarray, num_classes: int, most: int, seed: int
+    class_of: np.ndarray, num_classes: int, most: int, seed: int, *, draw: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw up to `most` rows of every class.
 
     The draws nest: the first k columns are the draw of k shots. A class's draw depends on its own
-    rows, its number and the seed only.
+    rows, its number, the seed and the number of the draw only.
 
     Args:
         class_of: [N] int.
         num_classes: C.
         most: the largest number of shots.
-        seed: decides the draw.
+        seed: decides the draws.
+        draw: which of them.
 
     Returns:
         rows [C, most] int, and is_row [C, most] bool: False where a class has no more rows (there
@@ -139,7 +140,7 @@ def draw_shots(
         np.cumsum(np.bincount(class_of, minlength=num_classes))[:-1],
     )
     for number, mine in enumerate(members):
-        drawn = np.random.default_rng([seed, number]).permutation(mine)[:most]
+        drawn = np.random.default_rng([seed, draw, number]).permutation(mine)[:most]
         rows[number, : len(drawn)] = drawn
         rows[number, len(drawn) :] = drawn[:1] if len(drawn) else 0
         is_row[number, : len(drawn)] = True

@@ -2,9 +2,9 @@
 
 The protocol of big_vision's few-shot evaluator (`evaluators/fewshot_lsr.py`, its settings in
 `configs/common_fewshot.py`): 1, 5, 10 and 25 pictures of every class, a closed-form classifier on
-frozen features (`bigclip.evals.probes.few_shot.ridge`), a fixed strength of 1,024, and the mean over 3
-draws. The draws of one seed nest, so that a curve over shots differs in how many pictures there
-are, and not in which.
+frozen features (`bigclip.evals.probes.few_shot.ridge`), a fixed strength of 1,024, and the mean
+over 3 draws. A draw of more shots holds those of fewer, so that a curve over shots differs in how
+many pictures there are, and not in which.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from bigclip.config import ConfigError
+from bigclip.evals import options
 from bigclip.evals.embedding import Model
 from bigclip.evals.evaluation import Evaluation
+from bigclip.evals.predictions import class_means
 from bigclip.evals.probes.few_shot import ridge
 from bigclip.evals.probes.frozen import features_of
-from bigclip.evals.probes.labelled import check_positive, mean_per_class, number_classes
 from bigclip.evals.probes.map_rows import map_rows
+from bigclip.evals.probes.targets import read_targets
 from bigclip.evals.sets import EvalSet
 
 
@@ -46,8 +48,6 @@ class FewShot:
         ConfigError: for options and labels that do not fit.
     """
 
-    kind = "few_shot"
-
     def __init__(
         self,
         test: EvalSet,
@@ -62,28 +62,32 @@ class FewShot:
         seed: int = 0,
         tile: int = 1024,
     ):
-        self._shots = sorted(check_positive(shots, "shots", whole=True))
-        self._strengths = sorted(check_positive(strengths, "strengths"))
-        check_positive(num_seeds, "num_seeds", whole=True)
+        self._shots = sorted(options.several(shots, "shots", options.whole))
+        self._strengths = sorted(options.several(strengths, "strengths", options.positive))
+        options.whole(num_seeds, "num_seeds")
+        options.seed(seed)
         if (len(self._strengths) > 1) != (val is not None):
             raise ConfigError(
-                f"strengths = {list(strengths)}: several strengths need a set `val` to choose "
+                f"strengths = {self._strengths}: several strengths need a set `val` to choose "
                 "among them, and one needs none."
             )
         self._test, self._train, self._val = test, train, val
-        self._layer, self._tile = layer, tile
-        self._classes = number_classes(
-            label, test.records, train.records, None if val is None else val.records
+        self._layer, self._tile = options.text(layer, "layer"), options.whole(tile, "tile")
+        sets = {"test": test, "train": train} | ({} if val is None else {"val": val})
+        targets = read_targets(
+            label, {name: one.records for name, one in sets.items()}, single=True
         )
-        self._sizes = np.bincount(self._classes.train)
+        self._class_of, self._num_classes = targets.of, len(targets.classes)
+        self._sizes = np.bincount(self._class_of["train"])
         if self._shots[-1] > self._sizes.max():
             raise ConfigError(
-                f"shots = {list(shots)}: no class has {self._shots[-1]} training records, the "
+                f"shots = {self._shots}: no class has {self._shots[-1]} training records, the "
                 f"largest has {self._sizes.max()}."
             )
-        num_classes = len(self._classes.names)
         draws = [
-            ridge.draw_shots(self._classes.train, num_classes, self._shots[-1], seed + number)
+            ridge.draw_shots(
+                self._class_of["train"], self._num_classes, self._shots[-1], seed, draw=number
+            )
             for number in range(num_seeds)
         ]
         self._rows, self._is_row = (np.stack(parts) for parts in zip(*draws, strict=True))
@@ -91,29 +95,32 @@ class FewShot:
 
     def evaluate(self, model: Model) -> Evaluation:
         """Take the features of the shots and the test set, fit and classify."""
-        train = features_of(self._train, model, self._layer, self._used)
-        test = features_of(self._test, model, self._layer)
-        val = None if self._val is None else features_of(self._val, model, self._layer)
-        classes, metrics, chance, curve = self._classes, {}, {}, []
+        layers, val = (self._layer,), None
+        (train,) = features_of(self._train, model, layers, self._used)
+        (test,) = features_of(self._test, model, layers)
+        if self._val is not None:
+            (val,) = features_of(self._val, model, layers)
+        class_of, metrics, chance, curve = self._class_of["test"], {}, {}, []
         for shots in self._shots:
             fits = self._fit(train, shots)
             strength = 0
             if val is not None:
-                right = self._classify(fits, val) == classes.val[:, None, None]
+                right = self._classify(fits, val) == self._class_of["val"][:, None, None]
                 strength = int(np.argmax(right.mean(axis=(0, 1))))
                 fits = fits._replace(
                     weight=fits.weight[:, strength : strength + 1],
                     bias=fits.bias[:, strength : strength + 1],
                 )
-            right = self._classify(fits, test)[:, :, 0] == classes.test[:, None]  # [I, S]
+            right = self._classify(fits, test)[:, :, 0] == class_of[:, None]  # [I, S]
             top1 = right.mean(axis=0)
             name = f"shots={shots}"
             metrics[f"{name}/top1"] = float(top1.mean())
             if len(top1) > 1:
                 metrics[f"{name}/std"] = float(top1.std(ddof=1))
-            metrics[f"{name}/mean_per_class"] = mean_per_class(right.mean(axis=1), classes.test)
+            means = class_means(right.mean(axis=1), class_of, self._num_classes)
+            metrics[f"{name}/mean_per_class"] = float(np.nanmean(means))
             for key in ("top1", "mean_per_class"):
-                chance[f"{name}/{key}"] = 1 / len(classes.names)
+                chance[f"{name}/{key}"] = 1 / self._num_classes
             curve.append(
                 {
                     "shots": shots,
@@ -128,9 +135,9 @@ class FewShot:
             metrics=metrics,
             chance=chance,
             counts={
-                "images": len(classes.test),
+                "images": len(class_of),
                 "train_images": len(self._used),
-                "classes": len(classes.names),
+                "classes": self._num_classes,
                 "seeds": len(self._rows),
             },
             details={"layer": self._layer, "curve": curve},

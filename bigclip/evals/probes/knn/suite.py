@@ -13,11 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from bigclip.config import ConfigError
-from bigclip.evals.embedding import Model
+from bigclip.evals import options
+from bigclip.evals.embedding import Model, unit
 from bigclip.evals.evaluation import Evaluation
+from bigclip.evals.predictions import class_means
 from bigclip.evals.probes.frozen import features_of
-from bigclip.evals.probes.labelled import check_positive, mean_per_class, number_classes
 from bigclip.evals.probes.map_rows import map_rows
+from bigclip.evals.probes.targets import read_targets
 from bigclip.evals.ranks import ranking
 from bigclip.evals.sets import EvalSet
 
@@ -38,8 +40,6 @@ class Knn:
         ConfigError: for options and labels that do not fit.
     """
 
-    kind = "knn"
-
     def __init__(
         self,
         test: EvalSet,
@@ -51,46 +51,48 @@ class Knn:
         temperature: float = 0.07,
         tile: int = 1024,
     ):
-        self._ks = check_positive(ks, "ks", whole=True)
-        (self._temperature,) = check_positive(temperature, "temperature")
+        self._ks = options.several(ks, "ks", options.whole)
+        self._temperature = options.positive(temperature, "temperature")
         self._test, self._train = test, train
-        self._layer, self._tile = layer, tile
-        self._classes = number_classes(label, test.records, train.records)
-        if max(self._ks) > len(self._classes.train):
+        self._layer, self._tile = options.text(layer, "layer"), options.whole(tile, "tile")
+        records = {"test": test.records, "train": train.records}
+        targets = read_targets(label, records, single=True)
+        self._num_classes = len(targets.classes)
+        self._class_of, self._train_class = targets.of["test"], targets.of["train"]
+        if max(self._ks) > len(self._train_class):
             raise ConfigError(
-                f"ks = {list(ks)}: there are only {len(self._classes.train)} training records."
+                f"ks = {self._ks}: there are only {len(self._train_class)} training records."
             )
 
     def evaluate(self, model: Model) -> Evaluation:
         """Take the features of both sets, find the neighbours and let them vote."""
-        cosines, neighbours = nearest(
-            features_of(self._test, model, self._layer),
-            features_of(self._train, model, self._layer),
-            max(self._ks),
-            tile=self._tile,
+        (test,), (train,) = (
+            features_of(one, model, (self._layer,)) for one in (self._test, self._train)
         )
+        cosines, neighbours = nearest(test, train, max(self._ks), tile=self._tile)
         # -1 stands for no neighbour, where no cosine was a number.
-        class_of = np.where(neighbours < 0, -1, self._classes.train[neighbours])
+        class_of = np.where(neighbours < 0, -1, self._train_class[neighbours])
         cosines = np.where(neighbours < 0, -1.0, cosines)
         metrics, chance = {}, {}
         for k in self._ks:
             weights = np.exp((cosines[:, :k] - cosines[:, :1]) / self._temperature)
             for prefix, votes in (("", weights), ("votes/", np.ones_like(weights))):
-                right = vote(class_of[:, :k], votes) == self._classes.test
+                right = vote(class_of[:, :k], votes) == self._class_of
+                means = class_means(right, self._class_of, self._num_classes)
                 values = {
                     "top1": float(right.mean()),
-                    "mean_per_class": mean_per_class(right, self._classes.test),
+                    "mean_per_class": float(np.nanmean(means)),
                 }
                 names = [f"{prefix}k={k}/"] + ([prefix] if k == self._ks[0] else [])
                 metrics |= {name + key: value for name in names for key, value in values.items()}
-        chance = dict.fromkeys(metrics, 1 / len(self._classes.names))
+        chance = dict.fromkeys(metrics, 1 / self._num_classes)
         return Evaluation(
             metrics=metrics,
             chance=chance,
             counts={
-                "images": len(self._classes.test),
-                "train_images": len(self._classes.train),
-                "classes": len(self._classes.names),
+                "images": len(self._class_of),
+                "train_images": len(self._train_class),
+                "classes": self._num_classes,
             },
             details={"layer": self._layer, "temperature": self._temperature, "ks": self._ks},
         )
@@ -119,7 +121,7 @@ def nearest(
         [I, k] float32 and [I, k] int; -inf and -1 where a cosine is no number. Equal cosines stand
         in the order of the candidates.
     """
-    return ranking.top_candidates(_unit(queries), _unit(candidates), k, tile=tile, devices=devices)
+    return ranking.top_candidates(unit(queries), unit(candidates), k, tile=tile, devices=devices)
 
 
 def vote(class_of: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -149,8 +151,3 @@ def _vote(params, rows):
     # Sums of equal weights in another order may differ in the last bits: still a tie.
     first = jnp.argmax(totals >= totals.max(axis=-1, keepdims=True) * (1 - 1e-6), axis=-1)
     return jnp.take_along_axis(class_of, first[:, None], axis=-1)[:, 0]
-
-
-def _unit(features: np.ndarray) -> np.ndarray:
-    features = np.asarray(features, np.float32)
-    return features / np.maximum(np.linalg.norm(features, axis=-1, keepdims=True), 1e-12)

@@ -11,6 +11,7 @@ from etils import epath
 
 from bigclip.config import ConfigError, choose
 from bigclip.evals.embedding import Model
+from bigclip.evals.probes.linear.archives import read_arrays
 from bigclip.evals.records import Records
 from bigclip.evals.sets import EvalSet
 
@@ -50,25 +51,18 @@ class KeptFeatures:
         model: knows the names of the layers.
 
     Raises:
-        ConfigError: if there is no such file.
+        ConfigError: if there is no such file, or it is damaged or another.
     """
 
     def __init__(self, path: str | os.PathLike):
+        arrays = read_arrays(path, "a file of --features_out")
         try:
-            with epath.Path(path).open("rb") as file:
-                arrays = dict(np.load(file))
             told = json.loads(str(arrays.pop("records")))
-        except (OSError, ValueError, KeyError) as error:
+        except (ValueError, KeyError) as error:
             raise ConfigError(
                 f"{path} cannot be read as a file of --features_out: {error}."
             ) from error
-        self.sets = {
-            name: KeptSet(
-                Records(source=name, index=list(range(len(one["key"]))), **one),
-                {key.split("/", 1)[1]: a for key, a in arrays.items() if key.startswith(name)},
-            )
-            for name, one in told.items()
-        }
+        self.sets = {name: _kept(name, about, arrays) for name, about in told.items()}
         layers = {layer for one in self.sets.values() for layer in one.layers}
         self.model = SimpleNamespace(image_layers=tuple(sorted(layers)))
 
@@ -94,10 +88,24 @@ def save_features(
             "captions": one.records.captions,
             "metadata": one.records.metadata,
             "fingerprint": one.records.fingerprint,
+            "digests": [digest.hex() for digest in one.records.digests],
         }
     text = json.dumps(told, ensure_ascii=False, default=_plain)
     with epath.Path(path).open("wb") as file:
         np.savez(file, records=np.array(text), **arrays)
+
+
+def _kept(name: str, about: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> KeptSet:
+    digests = [bytes.fromhex(digest) for digest in about.pop("digests")]
+    index = list(range(len(about["key"])))
+    return KeptSet(
+        Records(source=name, index=index, digests=digests, **about),
+        {
+            key.removeprefix(f"{name}/"): array
+            for key, array in arrays.items()
+            if key.startswith(f"{name}/")
+        },
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bigclip.config import ConfigError, suggest
+from bigclip.evals.probes.held_out import rarest_label
 from bigclip.evals.records import Records
 
 
@@ -84,13 +85,6 @@ def stratified_folds(targets: np.ndarray, num_folds: int, seed: int) -> list[Fol
         Fold(str(k + 1), np.flatnonzero(fold != k), np.flatnonzero(fold == k))
         for k in range(num_folds)
     ]
-
-
-def rarest_label(targets: np.ndarray) -> np.ndarray:
-    """Return of each row the rarest label that it has, and T where it has none: [I] int."""
-    frequency = np.append(targets.sum(axis=0), len(targets) + 1)
-    masked = np.where(targets, frequency[:-1], len(targets) + 2)
-    return np.where(targets.any(axis=1), masked.argmin(axis=1), targets.shape[1])
 
 
 def _folds_of(metadata: dict, key: str) -> Sequence[str]:

@@ -15,8 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from bigclip.config import ConfigError
-from bigclip.evals.probes.linear import lbfgs, objective
+from bigclip.evals.probes.linear import blocks, lbfgs, objective
 from bigclip.evals.probes.linear.rows import (
     Axes,
     Rows,
@@ -26,6 +25,7 @@ from bigclip.evals.probes.linear.rows import (
     place_rows,
     row_mesh,
 )
+from bigclip.evals.probes.targets import class_shares
 
 MAX_ITER = 1000  # the CLIP paper's
 TOLERANCE = 5e-9
@@ -35,10 +35,6 @@ _REFRESHED = (3, 10, 25, 50, 100, 200, 400)
 # Multiplications of a pass over the rows: below, another compiled function would cost more than
 # is saved by leaving out the diagonal.
 _SMALL_PASS = 2e8
-# Logits of a block of problems, which go through the rows together: what makes a matrix product
-# efficient. A block costs until the last of its problems is solved.
-_BLOCK_COLUMNS = {"cpu": 64}
-_BLOCK_COLUMNS_ELSEWHERE = 4096
 
 
 class Fit(NamedTuple):
@@ -75,7 +71,8 @@ class LogisticRegression:
             rounding.
 
     Raises:
-        ConfigError: for features that are not finite, or a class without a row.
+        ValueError: for features that are not finite, a class without a row, or a label that no row
+            has, or every row.
     """
 
     def __init__(
@@ -89,11 +86,10 @@ class LogisticRegression:
     ):
         features, targets = np.asarray(features, np.float32), np.asarray(targets)
         self.is_multi = targets.ndim == 2
-        self._shares = shares = _class_shares(features, targets, num_classes)
+        self._shares = _checked_shares(features, targets, num_classes)
         self._is_binary = not self.is_multi and num_classes == 2
         if self._is_binary:
-            targets, shares = targets[:, None] == 1, shares[1:]
-        self._prior = np.log(shares) - (np.log1p(-shares) if targets.ndim == 2 else 0)
+            targets = targets[:, None] == 1
         self._labels = targets.shape[1] if targets.ndim == 2 else None
         self._mesh = row_mesh(devices)
         self._axes: Axes = find_axes(features)
@@ -107,23 +103,21 @@ class LogisticRegression:
         more = object.__new__(LogisticRegression)
         more.__dict__.update(self.__dict__)
         features, targets = np.asarray(features, np.float32), np.asarray(targets)
-        added = _class_shares(features, targets, self.num_classes, may_lack=True)
+        added = _checked_shares(features, targets, self.num_classes, may_lack=True)
         more.num_rows = self.num_rows + len(features)
         more._shares = (self._shares * self.num_rows + added * len(features)) / more.num_rows
         if self._is_binary:
             targets = targets[:, None] == 1
         more._parts = (*self._parts, self._place(features, targets))
-        shares = more._shares[1:] if self._is_binary else more._shares
-        more._prior = np.log(shares) - (np.log1p(-shares) if targets.ndim == 2 else 0)
         return more
 
     @property
-    def entropy(self) -> float:
-        """The loss of a classifier that knows only how frequent the classes are."""
+    def entropy(self) -> np.ndarray:
+        """The loss of a classifier that knows only how frequent the classes are; [T] of labels."""
         shares = self._shares
         if self.is_multi:
-            return float(-np.sum(shares * np.log(shares) + (1 - shares) * np.log1p(-shares)))
-        return float(-np.sum(shares * np.log(shares)))
+            return -(shares * np.log(shares) + (1 - shares) * np.log1p(-shares))
+        return -np.sum(shares * np.log(shares))
 
     def fit(
         self,
@@ -132,7 +126,7 @@ class LogisticRegression:
         start: tuple[np.ndarray, np.ndarray] | None = None,
         max_iter: int = MAX_ITER,
         tolerance: float = TOLERANCE,
-        slack: float = np.inf,
+        slack: float | np.ndarray = np.inf,
     ) -> Fit:
         """Fit a classifier at each strength, all in the same passes over the rows.
 
@@ -143,56 +137,52 @@ class LogisticRegression:
             max_iter: the most L-BFGS iterations of a problem; a warning tells if they run out.
             tolerance: a problem has converged when the next step promises less than this share of
                 the objective ...
-            slack: ... and less than so much, in nats a row.
+            slack: ... and less than so much, in nats a row; of labels, [T] for each its own.
         """
         strengths = np.asarray(strengths, np.float64)
-        problems = self._problems(strengths)
-        num_problems = len(strengths) * (self._labels or 1)
-        search = self._begin(problems, num_problems, start)
-        share = problems.column.shape[1] / num_problems  # of a block
+        layout, problems = self._lay_out(strengths)
+        search = self._begin(layout, problems, start)
+        slack = np.tile(np.broadcast_to(slack, self._labels or 1), len(strengths))
+        slack = layout.lay_out(slack.astype(np.float32), repeat_last=True)
+        share = layout.size / layout.num_problems  # of a block
         evaluations, rounds = 0.0, 0
         while True:
-            status = np.array(search.status)
-            blocks = np.flatnonzero((status == lbfgs.RUNNING).any(axis=1))
-            if not len(blocks):
+            running = np.flatnonzero((np.array(search.status) == lbfgs.RUNNING).any(axis=1))
+            if not len(running):
                 break
             rounds += 1
-            evaluations += len(blocks) * share
+            evaluations += len(running) * share
             fresh = rounds in _REFRESHED or self._is_small
             trial = _trial_points(search)
-            value, gradient, metric = self._evaluate(problems, trial, blocks, fresh)
+            value, gradient, metric = self._evaluate(problems, trial, running, fresh)
             if fresh:
                 search = search._replace(metric=jnp.where(metric > 0, metric, search.metric))
-            search = _advance(
-                search, value, gradient, *_padded(blocks, len(status)), tolerance, slack, max_iter
-            )
-        points, *rest = (
-            np.asarray(leaf).reshape(-1, *leaf.shape[2:])[:num_problems]
-            for leaf in (search.point, search.value, search.iterations, search.status)
+            given = (*blocks.padded(running, layout.count), slack, tolerance, max_iter)
+            search = _advance(search, value, gradient, *given)
+        points, *rest = map(
+            layout.take_up, (search.point, search.value, search.iterations, search.status)
         )
         return self._result(strengths, points, *rest, evaluations)
 
     def _place(self, features: np.ndarray, targets: np.ndarray) -> Rows:
         return place_rows(features, targets, self._axes, num_columns=self._columns, mesh=self._mesh)
 
-    def _problems(self, strengths: np.ndarray) -> objective.Problems:
-        """Lay the problems out in blocks; as many for fewer strengths, so as not to compile."""
+    def _lay_out(self, strengths: np.ndarray) -> tuple[blocks.Blocks, objective.Problems]:
         labels = self._labels or 1
-        count = max(len(strengths), self._max_strengths) * labels
-        size = min(max(self._block_columns() // self._k, 1), count)
-        size = -(-count // -(-count // size))  # even blocks
-        shape = (-(-count // size), size)
-        penalty = np.repeat(strengths / self.num_rows, labels)
-        column = np.tile(np.arange(labels), len(strengths))
-        fill = (0, shape[0] * size - len(column))
-        return objective.Problems(
-            penalty=jnp.asarray(np.pad(penalty, fill, "edge").reshape(shape), jnp.float32),
-            column=jnp.asarray(np.pad(column, fill, "edge").reshape(shape), jnp.int32),
+        layout = blocks.plan(
+            len(strengths) * labels,
+            self._max_strengths * labels,
+            size=self._block_columns() // self._k,
+        )
+        penalty = np.repeat(strengths / self.num_rows, labels).astype(np.float32)
+        column = np.tile(np.arange(labels, dtype=np.int32), len(strengths))
+        return layout, objective.Problems(
+            penalty=layout.lay_out(penalty, repeat_last=True),
+            column=layout.lay_out(column, repeat_last=True),
         )
 
     def _block_columns(self) -> int:
-        platform = self._mesh.devices[0].platform
-        return _BLOCK_COLUMNS.get(platform, _BLOCK_COLUMNS_ELSEWHERE)
+        return blocks.columns_of(self._mesh.devices[0])
 
     @property
     def _k(self) -> int:
@@ -202,8 +192,8 @@ class LogisticRegression:
     def _is_small(self) -> bool:
         return self.num_rows * len(self._axes.mean) * self._columns < _SMALL_PASS
 
-    def _evaluate(self, problems, points, blocks, with_curvature):
-        given = (problems, points, *_padded(blocks, len(points)))
+    def _evaluate(self, problems, points, chosen, with_curvature):
+        given = (problems, points, *blocks.padded(chosen, len(points)))
         sums = [
             objective.evaluate(part, *given, mesh=self._mesh, with_curvature=with_curvature)
             for part in self._parts
@@ -211,30 +201,25 @@ class LogisticRegression:
         total = jax.tree.map(lambda *one: sum(one), *sums)
         return objective.add_penalty(total, np.float32(self.num_rows), problems, points)
 
-    def _begin(self, problems, num_problems: int, start) -> lbfgs.Search:
-        num_blocks, size = problems.column.shape
+    def _begin(self, layout: blocks.Blocks, problems, start) -> lbfgs.Search:
         width, k = len(self._axes.mean), self._k
         if start is not None:
             flat = self._to_points(*start)
         else:
-            prior = np.asarray(self._prior, np.float32).reshape(-1, 1, k)
-            flat = np.zeros((num_problems, width + 1, k), np.float32)
-            flat[:, -1:] = np.tile(prior, (num_problems // len(prior), 1, 1))
-        fill = num_blocks * size - num_problems
-        flat = np.pad(flat, [(0, fill), (0, 0), (0, 0)])
-        points = jnp.asarray(flat.reshape(num_blocks, size, width + 1, k))
+            shares = self._shares[1:] if self._is_binary else self._shares
+            prior = np.log(shares) - (np.log1p(-shares) if self._labels else 0)
+            prior = np.asarray(prior, np.float32).reshape(-1, 1, k)
+            flat = np.zeros((layout.num_problems, width + 1, k), np.float32)
+            flat[:, -1:] = np.tile(prior, (layout.num_problems // len(prior), 1, 1))
+        points = layout.lay_out(flat)
         # Without a kernel the strengths have one objective: its first label or class tells all.
-        once = num_problems if start is not None else self._labels or 1
-        blocks = np.arange(-(-once // size))
-        found = self._evaluate(problems, points, blocks, True)
+        once = layout.num_problems if start is not None else self._labels or 1
+        found = self._evaluate(problems, points, layout.up_to(once), True)
         if start is None:
-            found = _repeat_first(found, problems.penalty, once)
-        lanes = np.arange(num_blocks * size).reshape(num_blocks, size)
-        idle = jnp.asarray(
-            np.where(lanes < num_problems, lbfgs.RUNNING, lbfgs.CONVERGED), jnp.int32
-        )
+            found = blocks.repeat_first(found, problems.penalty, once)
         value, gradient, metric = found
         metric = jnp.where(metric > 0, metric, 1.0)
+        idle = jnp.where(layout.is_problem(), lbfgs.RUNNING, lbfgs.CONVERGED).astype(jnp.int32)
         return _start(points, value, gradient, metric)._replace(status=idle)
 
     def _to_points(self, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -274,43 +259,18 @@ class LogisticRegression:
         )
 
 
-def _class_shares(features, targets, num_classes: int, *, may_lack: bool = False) -> np.ndarray:
+def _checked_shares(features, targets, num_classes: int, *, may_lack: bool = False) -> np.ndarray:
     """Check training data; return the share of the rows that bear each class."""
     if not np.isfinite(features).all():
-        raise ConfigError(
-            "the features hold values that are not finite: the model, or its checkpoint, is broken."
-        )
-    if targets.ndim == 2:
-        shares = targets.mean(axis=0, dtype=np.float64)
-    else:
-        shares = np.bincount(targets, minlength=num_classes) / len(targets)
+        raise ValueError("the features hold values that are not finite.")
+    shares = class_shares(targets, num_classes)
     lacking = np.flatnonzero((shares == 0) | (shares == 1))
     if len(lacking) and not may_lack:
-        raise ConfigError(
-            f"class number {lacking[0]} of {num_classes} has "
-            f"{'no' if shares[lacking[0]] == 0 else 'every'} training record: there is nothing to "
-            "tell apart. Give more records, or leave the class out."
+        raise ValueError(
+            f"class {lacking[0]} of {num_classes} has {'no' if not shares[lacking[0]] else 'every'}"
+            " row: there is nothing to tell apart."
         )
     return shares
-
-
-def _padded(blocks: np.ndarray, length: int) -> tuple[np.ndarray, np.int32]:
-    """Return the blocks' numbers, in an array of one length, and how many they are."""
-    return np.pad(blocks, (0, length - len(blocks))).astype(np.int32), np.int32(len(blocks))
-
-
-@functools.partial(jax.jit, static_argnums=2)
-def _repeat_first(found, penalty, once):
-    """Give the values at the first `once` problems to all, each with its own penalty."""
-
-    def repeated(leaf):
-        flat = leaf.reshape(-1, *leaf.shape[2:])
-        index = jnp.arange(len(flat)) % once
-        return flat[index].reshape(leaf.shape)
-
-    value, gradient, metric = map(repeated, found)
-    own = (penalty - repeated(penalty))[..., None, None]
-    return value, gradient, metric.at[:, :, :-1].add(jnp.broadcast_to(own, metric.shape)[:, :, :-1])
 
 
 _start = jax.jit(jax.vmap(jax.vmap(lambda *given: lbfgs.start(*given, memory=_MEMORY))))
@@ -318,18 +278,18 @@ _trial_points = jax.jit(jax.vmap(jax.vmap(lbfgs.trial_point)))
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def _advance(search, value, gradient, blocks, count, tolerance, slack, max_iter):
-    """Take in what was evaluated in the first `count` of the blocks."""
+def _advance(search, value, gradient, chosen, count, slack, tolerance, max_iter):
+    """Take in what was evaluated in the first `count` of the chosen blocks."""
 
-    def one(search, value, gradient):
+    def one(search, value, gradient, slack):
         return lbfgs.advance(
             search, value, gradient, tolerance=tolerance, slack=slack, max_iter=max_iter
         )
 
     def advance_block(number, search):
-        block = blocks[number]
+        block = chosen[number]
         mine = jax.tree.map(lambda leaf: leaf[block], search)
-        mine = jax.vmap(one)(mine, value[block], gradient[block])
+        mine = jax.vmap(one)(mine, value[block], gradient[block], slack[block])
         return jax.tree.map(lambda all_, new: all_.at[block].set(new), search, mine)
 
     return jax.lax.fori_loop(0, count, advance_block, search)

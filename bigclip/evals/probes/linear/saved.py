@@ -1,8 +1,7 @@
 """Probes as files: fitted once, used anywhere."""
 
 import os
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +9,8 @@ import numpy as np
 from etils import epath
 
 from bigclip.config import ConfigError, suggest
+from bigclip.evals.embedding import unit
+from bigclip.evals.probes.linear.archives import read_arrays
 from bigclip.evals.probes.map_rows import map_rows
 
 _FIELDS = ("kernel", "bias", "classes", "layer", "strength", "normalize", "is_multi")
@@ -77,10 +78,7 @@ def _linear(params, rows):
 
 def scaled(features: np.ndarray, normalize: str) -> np.ndarray:
     """Divide rows by their lengths where `normalize` is "l2"; a zero row stays."""
-    if normalize != "l2":
-        return features
-    length = np.linalg.norm(features, axis=1, keepdims=True)
-    return features / np.where(length > 0, length, 1)
+    return unit(features) if normalize == "l2" else features
 
 
 def save_probe(path: str | os.PathLike, probe: Probe) -> None:
@@ -98,15 +96,11 @@ def load_probe(path: str | os.PathLike, part: str = "") -> Probe:
         part: which, where a file holds several: "layer=embedding", "fold=2".
 
     Raises:
-        ConfigError: if there is no such file, or no such part in it.
+        ConfigError: if there is no such file, if it is damaged, or has no such part.
     """
-    try:
-        with epath.Path(path).open("rb") as file:
-            arrays: Mapping[str, Any] = dict(np.load(file))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read as a probe: {error}.") from error
+    arrays = read_arrays(path, "a probe")
     prefix = f"{part}/" if part else ""
-    if f"{prefix}kernel" not in arrays:
+    if any(prefix + name not in arrays for name in _FIELDS):
         parts = sorted(name.rpartition("/")[0] for name in arrays if name.endswith("kernel"))
         raise ConfigError(f"{path} holds no part {part!r}.{suggest(part, parts)}")
     found = {name: arrays[prefix + name] for name in _FIELDS}

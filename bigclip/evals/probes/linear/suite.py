@@ -8,33 +8,25 @@ strength, and its score on the test rows.
 
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from bigclip.config import ConfigError, choose
-from bigclip.evals import multi_label
+from bigclip.evals import multi_label, options
 from bigclip.evals.embedding import Model
 from bigclip.evals.evaluation import Evaluation
-from bigclip.evals.probes.labelled import check_apart, check_positive
-from bigclip.evals.probes.labels import held_out_rows, read_targets
+from bigclip.evals.probes.frozen import features_of
+from bigclip.evals.probes.held_out import hold_out
 from bigclip.evals.probes.linear import folds as fold_plans
 from bigclip.evals.probes.linear import measures
-from bigclip.evals.probes.linear.logistic import MAX_ITER, LogisticRegression
-from bigclip.evals.probes.linear.saved import Probe, linear, scaled
-from bigclip.evals.probes.linear.sweep import Sweep, search_strength
+from bigclip.evals.probes.linear.logistic import MAX_ITER
+from bigclip.evals.probes.linear.training import Part, Recipe, Trained, train_probe
+from bigclip.evals.probes.targets import class_shares, read_targets
 from bigclip.evals.sets import EvalSet
 
 NORMALIZE = {"none": None, "l2": None, "standardize": None}
 SELECT_BY = {False: ("top1", "mean_per_class"), True: ("mAP",)}
-
-
-class _Trained(NamedTuple):
-    probe: Probe
-    sweep: Sweep
-    converged: bool
-    objective: float
-    logits: np.ndarray  # of the test rows
 
 
 class LinearProbe:
@@ -52,7 +44,8 @@ class LinearProbe:
         layers: image features, names of `model.image_layers` of one vector per image. Metrics of
             the first one have plain names, those of the others begin with "layer=NAME/".
         folds: a metadata key, or a number of stratified folds of the test set; see
-            `bigclip.evals.probes.linear.folds`. Metrics are then means over the folds, beside ".../std".
+            `bigclip.evals.probes.linear.folds`. Metrics are then means over the folds, beside
+            ".../std".
         normalize: "none" as published; "l2" divides features by their length; "standardize" brings
             each to mean 0 and variance 1 of the training rows.
         strength: fixes the penalty's strength (scikit-learn's 1 / C) instead of the search.
@@ -66,8 +59,6 @@ class LinearProbe:
     Raises:
         ConfigError: for options, sets and labels that do not fit.
     """
-
-    kind = "linear_probe"
 
     def __init__(
         self,
@@ -89,52 +80,56 @@ class LinearProbe:
         choose(normalize, NORMALIZE, "normalize")
         choose(ap, dict.fromkeys(multi_label.VARIANTS), "ap")
         if strength is not None:
-            check_positive(strength, "strength")
-        check_positive(max_iter, "max_iter", whole=True)
-        if not 0 < held_out < 1:
-            raise ConfigError(f"held_out = {held_out} must be between 0 and 1.")
-        if isinstance(layers, str) or not layers:
-            raise ConfigError(f"layers must be a list of names, not {layers!r}.")
-        self._sets = {"test": test, "train": train, "val": val}
-        self._sets = {name: one for name, one in self._sets.items() if one is not None}
+            options.positive(strength, "strength")
+        options.whole(max_iter, "max_iter")
+        options.share(held_out, "held_out")
+        options.seed(seed)
+        self._layers = tuple(options.several(layers, "layers", options.text))
+        sets = {"test": test, "train": train, "val": val}
+        self._sets = {name: one for name, one in sets.items() if one is not None}
         _check_folds(folds, self._sets)
         records = {name: one.records for name, one in self._sets.items()}
-        check_apart(records)
-        self._targets = read_targets(label, records, "test" if train is None else "train")
-        self._layers, self._normalize, self._strength = tuple(layers), normalize, strength
+        self._learnt = "test" if train is None else "train"
+        self._targets = read_targets(label, records, self._learnt)
         valid = SELECT_BY[self._targets.is_multi]
-        self._select_by = select_by or valid[0]
-        choose(self._select_by, dict.fromkeys(valid), "select_by")
-        self._ap, self._held_out, self._seed, self._max_iter = ap, held_out, seed, max_iter
-        self._folds = self._plan(folds, records)
+        select_by = select_by or valid[0]
+        choose(select_by, dict.fromkeys(valid), "select_by")
+        self._recipe = Recipe(normalize, strength, select_by, ap, max_iter)
+        self._folds = self._plan(folds, records, seed)
+        self._held = [self._hold_out(fold, held_out, seed) for fold in self._folds]
 
     def evaluate(self, model: Model) -> Evaluation:
-        """Take the features, choose strengths, fit, and classify the test set."""
-        features = {name: one.features(model, self._layers) for name, one in self._sets.items()}
-        metrics, arrays, details = {}, {}, {"sweep": [], "strength": {}, "seconds": {}}
-        chance: dict[str, float] = {}
-        unconverged, others = 0, [name for name in self._sets if name != "test"]
+        """Take the features, choose strengths, fit, and classify the test set.
+
+        Features that are not finite are those of a model that has diverged: what needs them is
+        wrong.
+        """
+        features = {
+            name: dict(zip(self._layers, features_of(one, model, self._layers), strict=True))
+            for name, one in self._sets.items()
+        }
+        metrics, chance, arrays, unconverged = {}, {}, {}, 0
+        details: dict[str, Any] = {"sweep": [], "strength": {}, "seconds": {}}
         for position, layer in enumerate(self._layers):
             started = time.monotonic()
-            of_layer = {
-                name: _vectors(found[layer], layer, model) for name, found in features.items()
-            }
-            trained = [self._train(layer, of_layer, fold) for fold in self._folds]
-            found, chance, shown = self._measure(trained)
+            mine = {name: layers[layer] for name, layers in features.items()}
+            trained = [self._train(layer, mine, number) for number in range(len(self._folds))]
+            found, expected, shown = self._measure(trained)
             prefix = f"layer={layer}/" if position else ""
             metrics |= {prefix + name: value for name, value in found.items()}
+            chance |= {prefix + name: value for name, value in expected.items()}
             details["seconds"][layer] = round(time.monotonic() - started, 3)
-            details["strength"][layer] = [one.probe.strength for one in trained]
+            strengths = [one.probe.strength for one in trained]
+            details["strength"][layer] = [s if np.isfinite(s) else None for s in strengths]
             unconverged += sum(not one.converged for one in trained)
             if not position:
                 details |= shown | {"layer": layer}
             for fold, one in zip(self._folds, trained, strict=True):
                 part = prefix + (f"fold={fold.name}/" if len(self._folds) > 1 else "")
                 arrays |= {part + name: value for name, value in one.probe.arrays().items()}
-                details["sweep"] += [
-                    {"layer": layer, **({"fold": fold.name} if len(trained) > 1 else {}), **tried}
-                    for tried in one.sweep.tried
-                ]
+                of_fold = {"fold": fold.name} if len(trained) > 1 else {}
+                details["sweep"] += [{"layer": layer, **of_fold, **tried} for tried in one.tried]
+        others = [name for name in self._sets if name != "test"]
         return Evaluation(
             metrics=metrics,
             chance=chance,
@@ -149,100 +144,75 @@ class LinearProbe:
             arrays=arrays,
         )
 
-    def _plan(self, folds, records) -> list[fold_plans.Fold]:
+    def _plan(self, folds, records, seed: int) -> list[fold_plans.Fold]:
         if isinstance(folds, str):
             return fold_plans.official_folds(folds, records["test"], records.get("train"))
         if folds is not None:
-            return fold_plans.stratified_folds(self._targets.of["test"], folds, self._seed)
+            return fold_plans.stratified_folds(self._targets.of["test"], folds, seed)
         every = {name: np.arange(len(rows)) for name, rows in self._targets.of.items()}
         return [fold_plans.Fold("", every["train"], every["test"])]
 
-    def _train(
-        self, layer: str, features: dict[str, np.ndarray], fold: fold_plans.Fold
-    ) -> _Trained:
-        """Choose the strength, fit, and classify the test rows of one fold."""
-        source = "train" if "train" in features else "test"
-        targets = self._targets.of
-        inputs, outputs = features[source][fold.train], targets[source][fold.train]
-        inputs = scaled(inputs, self._normalize)
-        shift, scale = np.zeros(inputs.shape[1]), np.ones(inputs.shape[1])
-        if self._normalize == "standardize":
-            shift, scale = inputs.mean(axis=0), inputs.std(axis=0)
-            scale = np.where(scale > 0, scale, 1)
-            inputs = (inputs - shift) / scale
-        if "val" in features:
-            val = (scaled(features["val"], self._normalize) - shift) / scale
-            val_targets = targets["val"]
-        else:
-            held = held_out_rows(outputs, self._held_out, self._seed)
-            val, val_targets = inputs[held], outputs[held]
-            if self._strength is None:
-                inputs, outputs = inputs[~held], outputs[~held]
-        if not len(val) and self._strength is None:
+    def _hold_out(self, fold: fold_plans.Fold, share: float, seed: int) -> np.ndarray | None:
+        """Choose the rows that choose the strength, and check what is left of every class."""
+        of, held = self._targets.of, None
+        learnt, chosen_by = of[self._learnt][fold.train], of.get("val")
+        if self._recipe.strength is None and chosen_by is None:
+            held = hold_out(learnt, share, seed)
+            learnt, chosen_by = learnt[~held], learnt[held]
+            if not held.any():
+                raise ConfigError(
+                    "no class has two training records, so that none can be held out to choose the "
+                    "strength. Give a set `val`, or fix `strength`."
+                )
+        where = f"{self._learnt}, fold {fold.name}" if fold.name else self._learnt
+        shares = class_shares(learnt, len(self._targets.classes))
+        lacking = np.flatnonzero((shares == 0) | (shares == 1))
+        if len(lacking):
+            label = self._targets.classes[lacking[0]]
             raise ConfigError(
-                "no class has two training records, so that none can be held out to choose the "
-                "strength. Give a set `val`, or fix `strength`."
+                f"{where}: {'every' if shares[lacking[0]] else 'no'} record that is learned from "
+                f"has the label {label!r}: there is nothing to tell apart. Give more records, or "
+                "leave those of this label out by `where`."
             )
-        data = LogisticRegression(inputs, outputs, len(self._targets.classes))
-        if self._strength is None:
-            sweep = search_strength(
-                data,
-                lambda kernel, bias: self._select(linear(val, kernel, bias), val_targets),
-                max_iter=self._max_iter,
-            )
-            strength, start = sweep.strength, (sweep.kernel[None], sweep.bias[None])
-            data = data.with_rows(val, val_targets)
-        else:
-            strength, start = float(self._strength), None
-            sweep = Sweep(strength, np.empty(0), np.empty(0), [], 0.0)
-            if "val" in features:
-                data = data.with_rows(val, val_targets)
-        fit = data.fit([strength], start=start, max_iter=self._max_iter)
-        kernel = fit.kernel[0] / scale[:, None]
-        probe = Probe(
-            kernel=kernel.astype(np.float32),
-            bias=(fit.bias[0] - shift @ kernel).astype(np.float32),
-            classes=self._targets.classes,
-            layer=layer,
-            strength=strength,
-            normalize="l2" if self._normalize == "l2" else "none",
-            is_multi=self._targets.is_multi,
+        scored = {"the test records": of["test"][fold.test]}
+        if self._recipe.strength is None:
+            scored["the records that choose the strength"] = chosen_by
+        for what, targets in scored.items():
+            if targets.ndim == 2 and not targets.any():
+                raise ConfigError(f"{where}: {what} have no label: there is nothing to score.")
+        return held
+
+    def _train(self, layer: str, features: dict[str, np.ndarray], number: int) -> Trained:
+        fold, of = self._folds[number], self._targets.of
+        return train_probe(
+            self._recipe,
+            self._targets.classes,
+            layer,
+            train=Part(features[self._learnt][fold.train], of[self._learnt][fold.train]),
+            held=self._held[number],
+            val=Part(features["val"], of["val"]) if "val" in features else None,
+            test=features["test"][fold.test],
         )
-        logits = probe.scores(features["test"][fold.test])
-        return _Trained(probe, sweep, bool(fit.converged[0]), float(fit.objective[0]), logits)
 
-    def _select(self, logits: np.ndarray, targets: np.ndarray) -> float:
-        if targets.ndim == 2:  # a label that no validation row has cannot be scored
-            seen = targets.any(axis=0)
-            logits, targets = logits[:, seen], targets[:, seen]
-        return measures.measure(logits, targets, interpolation=self._ap)[0][self._select_by]
-
-    def _measure(self, trained: Sequence[_Trained]) -> tuple[dict, dict, dict[str, Any]]:
+    def _measure(self, trained: Sequence[Trained]) -> tuple[dict, dict, dict[str, Any]]:
         """Return metrics, chance and details of one layer, over its folds."""
-        rows = [fold.test for fold in self._folds]
-        of_folds, chance = [], {}
-        for one, mine in zip(trained, rows, strict=True):
-            found, chance = measures.measure(
-                one.logits, self._targets.of["test"][mine], interpolation=self._ap
-            )
-            of_folds.append(found)
-        metrics = {name: float(np.mean([one[name] for one in of_folds])) for name in of_folds[0]}
-        if len(of_folds) > 1:
-            for name in list(metrics):
-                metrics[f"{name}/std"] = float(np.std([one[name] for one in of_folds], ddof=1))
+        rows, of = [fold.test for fold in self._folds], self._targets.of["test"]
+        ap = self._recipe.interpolation
+        found = [
+            measures.measure(one.logits, of[mine], interpolation=ap)
+            for one, mine in zip(trained, rows, strict=True)
+        ]
+        metrics, spread = measures.over_folds([one for one, _ in found])
+        chance, _ = measures.over_folds([one for _, one in found])
         logits = np.concatenate([one.logits for one in trained])
-        targets = self._targets.of["test"][np.concatenate(rows)]
         shown = {
-            "normalize": self._normalize,
-            "select_by": self._select_by,
-            "objective": [one.objective for one in trained],
-            "per_fold": of_folds if len(of_folds) > 1 else [],
+            "normalize": self._recipe.normalize,
+            "select_by": self._recipe.select_by,
+            "per_fold": [one for one, _ in found] if len(found) > 1 else [],
         }
-        return (
-            metrics,
-            chance,
-            shown | measures.by_class(self._targets, logits, targets, interpolation=self._ap),
-        )
+        targets = of[np.concatenate(rows)]
+        shown |= measures.by_class(self._targets, logits, targets, interpolation=ap)
+        return metrics | spread, chance, shown
 
 
 def _check_folds(folds: Any, sets: dict[str, EvalSet]) -> None:
@@ -263,12 +233,3 @@ def _check_folds(folds: Any, sets: dict[str, EvalSet]) -> None:
         raise ConfigError(
             "folds: the strength is chosen on held-out training rows of each fold; leave `val` out."
         )
-
-
-def _vectors(found: np.ndarray, layer: str, model: Model) -> np.ndarray:
-    if found.ndim != 2:
-        raise ConfigError(
-            f"layers: {layer!r} gives features of the shape {list(found.shape[1:])} an image; a "
-            f"linear probe needs one vector. The layers are {', '.join(model.image_layers)}."
-        )
-    return np.asarray(found, np.float32)

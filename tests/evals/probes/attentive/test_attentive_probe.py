@@ -185,14 +185,14 @@ def test_mistakes_are_told():
             each._layers["pooled"] = np.zeros((60, WIDTH), np.float32)
         with pytest.raises(ConfigError, match=message):
             AttentiveProbe(test_set, train_set, **options).evaluate(fake_model())
-    with pytest.raises(ConfigError, match="held_out = 1.0 must be between 0 and 1"):
+    with pytest.raises(ConfigError, match="held_out = 1.0: needs a number between 0 and 1"):
         AttentiveProbe(test_set, train_set, held_out=1.0)
     tokens, _ = needles(1, CLASSES)
     single = FakeSet({"tokens": tokens}, [0, 1, 2])
     with pytest.raises(ConfigError, match="no class has two records"):
         AttentiveProbe(test_set, single)
     AttentiveProbe(test_set, single, learning_rates=(1e-3,))  # nothing to choose
-    with pytest.raises(ConfigError, match="num_heads = -2: needs positive whole numbers"):
+    with pytest.raises(ConfigError, match="num_heads = -2: needs a whole number"):
         AttentiveProbe(test_set, train_set, num_heads=-2)
 
 

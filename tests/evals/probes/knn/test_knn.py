@@ -101,5 +101,5 @@ def test_mistakes_are_told():
     sets = [FakeSet({"pooled": x}, labels=c.tolist()) for _ in range(2)]
     with pytest.raises(ConfigError, match="there are only 40 training records"):
         knn.Knn(*sets, ks=(41,))
-    with pytest.raises(ConfigError, match="temperature = 0.0: needs positive numbers"):
+    with pytest.raises(ConfigError, match="temperature = 0.0: needs a positive number"):
         knn.Knn(*sets, ks=(5,), temperature=0.0)
