@@ -102,12 +102,15 @@ class Model:
             L2-normalised.
 
         Raises:
-            ValueError: for what is no picture (says which one); for a model without image tower.
+            ValueError: for what is no picture; says which one.
+            ConfigError: for a model without image tower.
         """
         self._need("image")
         return self._in_batches(self._embed_images, self._prepared(images))
 
-    def image_features(self, images: Any, layers: Sequence[str] = ("pooled",)) -> dict[str, Any]:
+    def image_features(
+        self, images: Any, layers: str | Sequence[str] = ("pooled",)
+    ) -> dict[str, Any]:
         """Return layers of the image tower, for probes.
 
         Args:
@@ -118,27 +121,37 @@ class Model:
             Layer -> float32 [I, E], or [I, P, E] for "tokens".
 
         Raises:
-            ConfigError: for a layer that the tower does not have.
+            ConfigError: for a layer that the tower does not have; as `embed_images`.
             ValueError: as `embed_images`.
         """
         self._need("image")
+        layers = (layers,) if isinstance(layers, str) else tuple(layers)
         for layer in layers:
             choose(layer, dict.fromkeys(self.image_layers), "layers")
 
         def features(params: Any, batch: jax.Array) -> Any:
-            return self._image_features(params, batch, tuple(layers))
+            return self._image_features(params, batch, layers)
 
         return self._in_batches(features, self._prepared(images))
 
     def tokenize(self, texts: str | Sequence[str]) -> np.ndarray:
-        """Return the tokens of texts, int32 [T, L]."""
-        return self.tokenizer([texts] if isinstance(texts, str) else list(texts))
+        """Return the tokens of one text or several, int32 [T, L].
+
+        Raises:
+            ValueError: for what is no text; says which one.
+        """
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        for number, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise ValueError(f"text {number} is {type(text).__name__} {text!r}, not str.")
+        return self.tokenizer(texts)
 
     def embed_texts(self, texts: str | Sequence[str]) -> Any:
         """Embed one text or several: for two towers float32 [T, D], L2-normalised, on the host.
 
         Raises:
-            ValueError: for a model without text tower.
+            ConfigError: for a model without text tower.
+            ValueError: for what is no text.
         """
         self._need("text")
         tokens = self.tokenize(texts)
@@ -153,7 +166,9 @@ class Model:
             float32 [I, T]; larger is a better match. For two towers the cosine times the logit
             scale, plus the bias where there is one.
         """
-        return np.asarray(self._score(self.score_params, image_outputs, text_outputs))
+        outputs = (image_outputs, text_outputs)
+        images, texts = (np.asarray(x) if isinstance(x, list) else x for x in outputs)
+        return np.asarray(self._score(self.score_params, images, texts))
 
     def rows_here(self, batch_size: int) -> np.ndarray:
         """Return which rows of a batch this process's devices embed, ascending.
@@ -183,7 +198,7 @@ class Model:
 
     def _need(self, tower: str) -> None:
         if not self._has(tower):
-            raise ValueError(
+            raise ConfigError(
                 f"this model has no {tower} tower: it was loaded with tower={_other(tower)!r}, or "
                 "saved so. Load the whole checkpoint: bigclip.load(path)."
             )

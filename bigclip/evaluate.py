@@ -180,7 +180,8 @@ def _print_result(line: dict[str, Any]) -> None:
     if not is_main():
         return
     parts, kind = [], kind_of(line["kind"], line["metrics"])
-    for column in expand(kind.main or kind.columns[:3], line["metrics"]):
+    metrics = line["metrics"]
+    for column in expand(kind.main, metrics) or expand(kind.columns, metrics)[:3]:
         by_chance = line["chance"].get(column.metric)
         value = line["metrics"][column.metric]
         parts.append(f"{column.full_label} {_shown(value, column.form)}")
@@ -280,8 +281,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     evals = read_file(args.evals, "--evals") if args.evals else None
+    if evals is not None:
+        if not isinstance(evals, dict) or not evals:
+            raise ConfigError(f"--evals {args.evals}: get_config() must give suites by name.")
+        evals = evals.get("evals", evals)
     return {
-        "evals": evals if evals is None else evals.get("evals", evals),
+        "evals": evals,
         "only": args.suites.split(",") if args.suites else None,
         "mesh": _read_mesh(args.mesh) if args.mesh else None,
     }

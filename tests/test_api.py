@@ -1,6 +1,7 @@
 """`bigclip.load`: from a path alone, onto any devices, whole or one tower."""
 
 import io
+import shutil
 
 import jax
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import saved_model
 
 import bigclip
+from bigclip import checkpoints
 from bigclip.config import ConfigError
 from bigclip.parallel import make_mesh
 
@@ -62,6 +64,8 @@ def test_scores_are_scaled_cosines_plus_the_bias(model, pictures):
     image_emb, text_emb = model.embed_images(pictures), model.embed_texts(TEXTS)
     expected = 10 * image_emb @ text_emb.T - 10  # as SigLIP starts
     np.testing.assert_allclose(model.score(image_emb, text_emb), expected, rtol=1e-5, atol=1e-5)
+    as_lists = model.score(image_emb.tolist(), text_emb.tolist())
+    np.testing.assert_allclose(as_lists, expected, rtol=1e-5, atol=1e-5)
     assert model.score_params.keys() == {"log_logit_scale", "logit_bias"}
 
 
@@ -78,6 +82,9 @@ def test_pictures_come_in_any_form(model, pictures, tmp_path):
         (picture for picture in pictures),
         np.stack([model.preprocess(picture) for picture in pictures]),
         jax.numpy.stack([model.preprocess(picture) for picture in pictures]),
+        [jax.numpy.asarray(np.asarray(picture)) for picture in pictures],
+        np.array([str(path) for path in paths]),
+        [io.BytesIO(png(picture)) for picture in pictures],
     ]
     for form in forms:
         np.testing.assert_array_equal(model.embed_images(form), expected)
@@ -108,8 +115,25 @@ def test_what_is_no_picture_is_named(model, pictures, tmp_path):
         model.embed_images([pictures[0], tmp_path / "none.png"])
     with pytest.raises(ValueError, match="picture 2 cannot be read"):
         model.embed_images([pictures[0], pictures[1], b"no picture"])
-    with pytest.raises(ValueError, match="give uint8"):
-        model.embed_images(np.zeros((2, 24, 24, 3), np.float32))
+    for wrong, message in (
+        (np.zeros((2, 24, 24, 3), np.float32), "give uint8"),
+        (np.zeros((2, 3, 24, 24), np.uint8), "picture 0 cannot be read.*move channels last"),
+        (None, "give a picture or several, not NoneType"),
+        ("https://example.org/cat.png", "picture 0 .https://example.org/cat.png. cannot be read"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.embed_images(wrong)
+
+
+def test_a_picture_is_turned_as_its_camera_says(model):
+    pixels = np.random.default_rng(2).integers(0, 256, (20, 30, 3), np.uint8)
+    lying, file = PIL.Image.fromarray(pixels), io.BytesIO()
+    exif = lying.getexif()
+    exif[0x0112] = 6  # turn by 90 degrees
+    lying.save(file, "PNG", exif=exif)
+    upright = model.embed_images(PIL.Image.fromarray(np.rot90(pixels, -1)))
+    for picture in (file.getvalue(), PIL.Image.open(io.BytesIO(file.getvalue()))):
+        np.testing.assert_array_equal(model.embed_images(picture), upright)
 
 
 def test_texts(model):
@@ -118,6 +142,9 @@ def test_texts(model):
     emb = model.embed_texts(TEXTS)
     np.testing.assert_allclose(model.embed_texts(TEXTS[0])[0], emb[0], rtol=1e-5, atol=1e-6)
     assert model.embed_texts([]).shape == (0, 32)
+    for wrong in ([None], ["a", 1], b"a", [["a"]]):
+        with pytest.raises(ValueError, match="text . is .*, not str"):
+            model.embed_texts(wrong)
 
 
 def test_layers(model, pictures):
@@ -130,6 +157,8 @@ def test_layers(model, pictures):
     assert found["pooled"].shape == found["block_01"].shape == (4, 48)
     with pytest.raises(ConfigError, match="Did you mean 'pooled'"):
         model.image_features(pictures, ("pool",))
+    alone = model.image_features(pictures, "pooled")
+    np.testing.assert_allclose(alone["pooled"], found["pooled"], rtol=1e-5, atol=1e-5)
 
 
 def test_the_average_of_the_parameters(run, model):
@@ -171,6 +200,25 @@ def test_each_process_needs_the_pictures_of_its_devices(run, model):
     np.testing.assert_array_equal(model.rows_here(5), np.arange(5))
 
 
-def test_no_checkpoint_is_told(tmp_path):
-    with pytest.raises(ConfigError, match="holds no checkpoint"):
-        bigclip.load(tmp_path)
+def test_no_checkpoint_is_told(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    for path, step, message in (
+        (tmp_path, None, "holds no checkpoint"),
+        (tmp_path / "file", None, "holds no checkpoint"),
+        (None, None, "is a path, not None"),
+        (run, "7", "must be a whole number"),
+        (run, 8, "has no checkpoint of step 8; it has .7."),
+        (run / "checkpoints" / "7", 8, "is one checkpoint, .* leave `step` away"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            bigclip.load(path, step=step)
+
+
+@pytest.mark.parametrize("lost", ["manifest", "state", "state/_METADATA"])
+def test_a_checkpoint_that_is_half_there_is_none(run, tmp_path, lost):
+    shutil.copytree(run, tmp_path / "run")
+    shutil.copytree(run / "checkpoints" / "7", tmp_path / "run" / "checkpoints" / "9")
+    place = tmp_path / "run" / "checkpoints" / "9" / lost
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
+    assert checkpoints.steps(tmp_path / "run") == [7]
+    assert bigclip.load(tmp_path / "run").step == 7

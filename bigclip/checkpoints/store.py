@@ -23,6 +23,7 @@ from bigclip.parallel import path_name
 FOLDER = "checkpoints"
 _STATE, _MANIFEST = "state", "manifest"
 _JSON = "metadata"  # the file in which Orbax keeps a JSON item
+_METADATA = "_METADATA"  # the file in which it keeps the names and shapes of a tree
 
 
 def _array_handler() -> ocp.PyTreeCheckpointHandler:
@@ -33,6 +34,8 @@ def _array_handler() -> ocp.PyTreeCheckpointHandler:
 
 def _absolute(path: epath.PathLike) -> epath.Path:
     """Orbax takes absolute paths only."""
+    if not isinstance(path, str | os.PathLike):
+        raise ConfigError(f"a checkpoint's folder is a path, not {path!r}.")
     path = epath.Path(path).expanduser()
     return path if path.is_absolute() else epath.Path(os.path.abspath(path))
 
@@ -44,8 +47,19 @@ def folder(workdir: epath.PathLike) -> epath.Path:
 
 def steps(workdir: epath.PathLike) -> list[int]:
     """Complete checkpoints of a run, oldest first."""
-    path = folder(workdir)
-    return sorted(ocp.utils.checkpoint_steps(path)) if path.exists() else []
+    return _whole(folder(workdir))
+
+
+def _whole(parent: epath.Path) -> list[int]:
+    """Steps of the checkpoints in a folder that are not half copied or half removed."""
+    if not parent.is_dir():
+        return []
+    return sorted(
+        step
+        for step in ocp.utils.checkpoint_steps(parent)
+        if (parent / str(step) / _MANIFEST / _JSON).exists()
+        and (parent / str(step) / _STATE / _METADATA).exists()
+    )
 
 
 class Writer:
@@ -153,10 +167,14 @@ def step_path(path: epath.PathLike, step: int | None = None) -> epath.Path:
         ConfigError: if there is none, with what there is.
     """
     path = _absolute(path)
-    if (path / _STATE).exists() and step is None:
+    if (path / _STATE).exists():
+        if step is not None and path.name != str(step):
+            raise ConfigError(f"{path} is one checkpoint, and not a run's: leave `step` away.")
         return path
+    if step is not None and not isinstance(step, int):
+        raise ConfigError(f"step = {step!r} must be a whole number.")
     for parent in (path / FOLDER, path):
-        found = sorted(ocp.utils.checkpoint_steps(parent)) if parent.exists() else []
+        found = _whole(parent)
         if not found:
             continue
         if step is not None and step not in found:

@@ -23,7 +23,7 @@ def prepared_batches(
     Args:
         pictures: uint8 [I, H, W, 3], which is passed on as it is where it has the size of the
             preprocessing; or one picture, or an iterable of them: Pillow images, uint8 arrays,
-            encoded bytes, paths (local or `gs://`).
+            encoded bytes, open files, paths (local or `gs://`).
         preprocess: picture -> uint8 [H, W, 3], with an attribute `size`, H.
         batch_size: pictures a batch.
 
@@ -35,7 +35,7 @@ def prepared_batches(
         ValueError: for what is no picture; says which one.
     """
     size = preprocess.size
-    if not isinstance(pictures, (*_SINGLE, list, tuple)) and hasattr(pictures, "ndim"):
+    if _is_array(pictures) and pictures.dtype.kind not in "OSU":
         if pictures.dtype != np.uint8:
             raise ValueError(
                 f"images are {pictures.dtype} {pictures.shape}: give uint8, in [0, 255]; the model "
@@ -47,9 +47,24 @@ def prepared_batches(
             for start in range(0, max(len(pictures), 1), batch_size):
                 yield np.asarray(pictures[start : start + batch_size])
             return
-    elif isinstance(pictures, _SINGLE):
+    elif isinstance(pictures, _SINGLE) or hasattr(pictures, "read"):
         pictures = [pictures]
+    elif not isinstance(pictures, Iterable):
+        raise ValueError(f"give a picture or several, not {type(pictures).__name__}.")
     yield from _decoded(enumerate(pictures), preprocess, batch_size)
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "dtype") and hasattr(value, "ndim")
+
+
+def _content(picture: Any) -> Any:
+    """Return what the preprocessing takes: bytes, a Pillow image or a numpy array."""
+    if isinstance(picture, _PATHS):
+        return epath.Path(picture).read_bytes()
+    if not isinstance(picture, PIL.Image.Image) and hasattr(picture, "read"):
+        return picture.read()
+    return np.asarray(picture) if _is_array(picture) else picture
 
 
 def _decoded(
@@ -59,11 +74,10 @@ def _decoded(
 
     def prepare(one: tuple[int, Any]) -> np.ndarray:
         number, picture = one
-        is_path = isinstance(picture, _PATHS)
         try:
-            return preprocess(epath.Path(picture).read_bytes() if is_path else picture)
-        except (OSError, TypeError, ValueError) as error:
-            name = f" ({picture})" if is_path else ""
+            return preprocess(_content(picture))
+        except Exception as error:  # paths of unknown kinds raise anything
+            name = f" ({picture})" if isinstance(picture, _PATHS) else ""
             raise ValueError(f"picture {number}{name} cannot be read: {error}") from error
 
     def begin(pool: ThreadPoolExecutor) -> list:

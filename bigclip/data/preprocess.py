@@ -10,6 +10,7 @@ import dataclasses
 
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
 
 from bigclip.config import ConfigError
 from bigclip.data import images
@@ -165,12 +166,16 @@ def _as_rgb(picture: bytes | PIL.Image.Image | np.ndarray) -> PIL.Image.Image:
     if isinstance(picture, (bytes, bytearray, memoryview)):
         return images.open_rgb(bytes(picture))
     if isinstance(picture, np.ndarray):
-        if picture.dtype != np.uint8 or picture.ndim not in (2, 3):
+        if picture.ndim == 3 and picture.shape[2] == 1:
+            picture = picture[:, :, 0]
+        channels = picture.shape[2] if picture.ndim == 3 else 3
+        if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or channels not in (3, 4):
             raise TypeError(
                 f"a picture as an array must be uint8 [H, W, 3], not {picture.dtype} "
-                f"{list(picture.shape)}; multiply values in [0, 1] by 255"
+                f"{list(picture.shape)}; multiply values in [0, 1] by 255, and move channels last"
             )
         picture = PIL.Image.fromarray(picture)
     if not isinstance(picture, PIL.Image.Image):
         raise TypeError(f"a picture must be bytes, Pillow or an array, not {type(picture)}")
-    return images.to_rgb(picture)
+    # As with bytes: cameras write how to turn a picture, and hardly a program forgets to.
+    return images.to_rgb(PIL.ImageOps.exif_transpose(picture))

@@ -226,6 +226,11 @@ def _key(source: Any) -> str:
 
 
 def _open_source(place: str, block: Any) -> Any:
+    if not hasattr(block, "keys") or "kind" not in block:
+        raise ConfigError(
+            f"{place}.source must be a block with a `kind`, for example "
+            f"{{'kind': 'folder', 'path': ...}}, not {block!r}."
+        )
     try:
         return open_random_access(**plain(block))
     except ConfigError as error:

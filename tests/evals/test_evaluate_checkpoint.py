@@ -75,6 +75,9 @@ def test_a_run_is_not_replaced_by_results(run, tmp_path):
     with pytest.raises(ConfigError, match="is the folder of a run"):
         job.evaluate_checkpoint(str(run), evals=evals, out=tmp_path)
     assert (run / "run.json").read_bytes() == before
+    (tmp_path / "run.json").write_text(json.dumps({"status": "evaluated", "run_id": "other"}))
+    with pytest.raises(ConfigError, match="holds the results of another model"):
+        job.evaluate_checkpoint(str(run), evals=evals, out=tmp_path)
 
 
 def test_mistakes_are_told(run, tmp_path, capsys):

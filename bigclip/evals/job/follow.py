@@ -141,7 +141,6 @@ def _carry_out(
         except Exception as raised:
             # Orbax's errors for a checkpoint that vanishes while it is read are of many types.
             error = raised
-            logging.error("step %d, %s could not be evaluated", step, suite.name, exc_info=raised)
         error = _together(error)
         if watch and error is None:
             watch.write(number, evaluation, time.perf_counter() - start)

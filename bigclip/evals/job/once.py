@@ -52,7 +52,7 @@ def evaluate_once(
         todo = json.loads(gather_texts("")[0])
         return len(_run(place, manifest, suites, todo, load, None, lambda line: None))
     with contextlib.ExitStack() as held:
-        all_or_none(lambda: _take(out, held))
+        all_or_none(lambda: _take(out, manifest["run_id"], held))
         _write_head(out, manifest, evals)
         results = Results(out)
         try:
@@ -92,11 +92,17 @@ def _key(suite: Suite, manifest: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _take(out: Path, held: contextlib.ExitStack) -> None:
-    if checkpoints.steps(out) or read_json(out / "run.json").get("status", _STATUS) != _STATUS:
+def _take(out: Path, run_id: str, held: contextlib.ExitStack) -> None:
+    there = read_json(out / "run.json")
+    if checkpoints.steps(out) or there.get("status", _STATUS) != _STATUS:
         raise ConfigError(
             f"--out {out} is the folder of a run, whose files would be replaced: name another, or "
             f"evaluate the run with --workdir {out}."
+        )
+    if there.get("run_id", run_id) != run_id:
+        raise ConfigError(
+            f"--out {out} holds the results of another model (run {there['run_id']}, and this is "
+            f"{run_id}): name another folder, and compare them by `python -m bigclip.report A B`."
         )
     out.mkdir(parents=True, exist_ok=True)
     held.enter_context(only_job(out))

@@ -169,6 +169,7 @@ class Watch:
         if isinstance(error, ConfigError):  # trying again does not mend it
             self._stop = str(error)
             return
+        logging.error("step %d could not be evaluated", step, exc_info=error)
         key = (step, number)
         self._attempts[key] = self._attempts.get(key, 0) + 1
         if self._attempts[key] >= _ATTEMPTS:
