@@ -103,6 +103,13 @@ def test_a_sweep_is_drawn_over_factors(key, axis):
     assert "Best pooled: 30\u2009% at 1,000" in shown
 
 
+def test_of_equal_strengths_the_suites_own_choice_is_named():
+    entries = [{"layer": "pooled", "strength": s, "val": 0.5} for s in (1.0, 2.0, 4.0)]
+    for chosen in (1.0, 2.0, 4.0):
+        details = {"sweep": entries, "strength": {"pooled": [chosen]}}
+        assert f"at {chosen:g}." in str(probes.sweep(suite("linear_probe", details)))
+
+
 def test_a_sweep_of_folds_is_drawn_by_its_means():
     tried = ((1.0, 0.2, "a"), (1.0, 0.4, "b"), (10.0, 0.1, "a"))
     entries = [{"layer": "x", "strength": s, "val": v, "fold": f} for s, v, f in tried]

@@ -28,6 +28,9 @@ def sweep(suite: SuiteHistory) -> Safe | None:
             tone, pattern = line_of(number)
             lines.append(Line(layer, sorted(points), tone, pattern))
         strength, value = max(points, key=lambda point: point[1])
+        chosen = (suite.details.get("strength") or {}).get(layer) or []
+        if len(chosen) == 1 and chosen[0] in found:  # of equals, the suite's own choice
+            strength = chosen[0]
         name = f"{layer}: " if layer else ""
         best.append(f"{name}{as_percent(value)}{numbers.THIN}% at {numbers.short(strength)}")
     chart = line_chart(
