@@ -39,8 +39,8 @@ def pictures(tmp_path_factory):
 def test_from_folders_to_a_probe_that_can_be_loaded(run, pictures, tmp_path, capsys):
     out, kept = tmp_path / "out", tmp_path / "features.npz"
     code = probe.main(
-        ["--checkpoint", run, "--data", str(pictures), "--layers", "pooled,embedding"]
-        + ["--out", str(out), "--features_out", str(kept), "--batch_size", "8"]
+        ["--checkpoint", run, "--data", str(pictures), "--layers", "projected,embedding"]
+        + ["--strength", "1", "--out", str(out), "--features_out", str(kept), "--batch_size", "8"]
     )
     printed = capsys.readouterr()
     assert code == 0, printed.err
@@ -54,21 +54,21 @@ def test_from_folders_to_a_probe_that_can_be_loaded(run, pictures, tmp_path, cap
         "train_images": 18,
     }
     assert "embedding" in printed.out
-    assert f"{told['strength']['pooled'][0]:.3g}" in printed.out
+    assert told["strength"] == {"projected": [1.0], "embedding": [1.0]}
 
     found = load_probe(out / "probe.npz")
     model = bigclip.load(run, tower="image")
     red = [model.preprocess((pictures / "test" / "red" / "0.png").read_bytes())]
-    features = model.image_features(np.stack(red * 8), ("pooled",))["pooled"]
+    features = model.image_features(np.stack(red * 8), ("projected",))["projected"]
     assert found.predict(features).tolist() == ["2"] * 8  # the third folder
 
     again = tmp_path / "again"
-    layers = ["--layers", "pooled,embedding"]
-    assert probe.main(["--features", str(kept), "--out", str(again), *layers]) == 0
+    options = ["--layers", "projected,embedding", "--strength", "1"]
+    assert probe.main(["--features", str(kept), "--out", str(again), *options]) == 0
     np.testing.assert_array_equal(load_probe(again / "probe.npz").kernel, found.kernel)
     assert json.loads((again / "probe.json").read_text())["metrics"] == told["metrics"]
     assert probe.main(["--features", str(kept), "--layers", "block_00"]) == 2
-    assert "embedding, pooled" in capsys.readouterr().err
+    assert "embedding, projected" in capsys.readouterr().err
 
 
 def test_what_the_words_of_the_command_mean(pictures, tmp_path):

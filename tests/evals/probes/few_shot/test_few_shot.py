@@ -175,18 +175,16 @@ def test_suites_of_labelled_sets_open_from_a_configuration(tmp_path):
         "few_shot": {**test, **train, "suite": "few_shot", "shots": [1, 3]},
         "knn": {**test, **train, "suite": "knn", "ks": [5]},
         "attentive_probe": {**test, **train, "suite": "attentive_probe"},
-        "health": {**test, "suite": "health", "captions": ["name"], "map_label": "concept"},
     }
     suites = {suite.name: suite for suite in open_suites(evals)}
     assert suites["attentive_probe"].options["learning_rates"] == [1e-4, 3e-4, 1e-3, 3e-3]
     model = fakes.PixelModel()
-    for name in ("few_shot", "knn", "health"):
+    for name in ("few_shot", "knn"):
         result = suites[name].evaluate(model)
         assert result.counts["images"] == 8
         assert all(np.isfinite(value) for value in result.metrics.values())
         json.dumps(result.details, allow_nan=False)
-        if name != "health":
-            assert result.counts["classes"] == 4
+        assert result.counts["classes"] == 4
     evals["knn"]["train"] = test
     with pytest.raises(ConfigError, match="config.evals.knn: test and train share records"):
         open_suites(evals, only=["knn"])

@@ -1,5 +1,7 @@
 """The suite `linear_probe` against scikit-learn and by hand."""
 
+import json
+
 import numpy as np
 import pytest
 import sklearn.linear_model
@@ -7,7 +9,7 @@ import sklearn.metrics
 from fake_sets import FakeSet, blobs, fake_model
 
 from bigclip.config import ConfigError
-from bigclip.evals.probes.linear.saved import load_probe
+from bigclip.evals.probes.linear.saved import Probe, load_probe
 from bigclip.evals.probes.linear.suite import LinearProbe
 
 CLASSES, DIM = 7, 10
@@ -31,7 +33,7 @@ def features_of(one):
 
 @pytest.fixture(scope="module")
 def result():
-    sets = [make_set(1, 100), make_set(2, 150), make_set(3, 80)]
+    sets = [make_set(1, 100), make_set(2, 150), make_set(3, 130)]
     probe = LinearProbe(*sets, layers=("pooled", "embedding"))
     return sets, probe.evaluate(fake_model())
 
@@ -61,9 +63,9 @@ def test_the_probe_is_fitted_to_train_and_val_at_the_best_strength(result):
     balanced = sklearn.metrics.balanced_accuracy_score(y, model.predict(x))
     assert found.metrics["mean_per_class"] == pytest.approx(balanced)
     assert found.metrics["layer=embedding/top1"] < found.metrics["top1"]
-    assert found.chance["top1"] == 1 / CLASSES
+    assert found.chance["top1"] == found.chance["layer=embedding/top1"] == 1 / CLASSES
     assert found.counts["train_images"] == 150
-    assert found.counts["val_images"] == 80
+    assert found.counts["val_images"] == 130
     assert found.counts["not_converged"] == 0
 
 
@@ -99,8 +101,8 @@ def test_standardised_features_are_folded_into_the_kernel(tmp_path):
 def test_several_labels_a_record(ap):
     rng = np.random.default_rng(5)
     sets = []
-    for num in (60, 90):
-        features = rng.normal(size=(num, 4)).astype(np.float32)
+    for num in (60, 150):
+        features = rng.normal(size=(num, DIM)).astype(np.float32)
         has = features[:, :3] + rng.normal(size=(num, 3)) > 0.5
         sets.append(
             FakeSet(
@@ -130,8 +132,8 @@ def test_several_labels_a_record(ap):
 
 
 def test_official_folds_of_the_training_set_and_of_one_set():
-    folds = [[1, 2] if i % 5 == 0 else 1 + i % 2 for i in range(150)]
-    test, train = make_set(1, 100), make_set(2, 150, more={"fold": folds})
+    folds = [[1, 2] if i % 5 == 0 else 1 + i % 2 for i in range(300)]
+    test, train = make_set(1, 100), make_set(2, 300, more={"fold": folds})
     found = LinearProbe(test, train, folds="fold", strength=1.0).evaluate(fake_model())
     values = []
     (x, y), (train_x, train_y) = map(features_of, (test, train))
@@ -144,16 +146,16 @@ def test_official_folds_of_the_training_set_and_of_one_set():
     assert {"fold=1/kernel", "fold=2/kernel"} <= set(found.arrays)
     crossed = LinearProbe(train, folds="fold", strength=1.0)
     tested = [fold.test.tolist() for fold in crossed._folds]
-    assert tested == [[i for i in range(150) if i % 5 == 0 or i % 2 == k] for k in range(2)]
+    assert tested == [[i for i in range(300) if i % 5 == 0 or i % 2 == k] for k in range(2)]
     for fold in crossed._folds:
-        assert sorted([*fold.train, *fold.test]) == list(range(150))
+        assert sorted([*fold.train, *fold.test]) == list(range(300))
 
 
 def test_every_record_is_tested_in_one_stratified_fold():
-    one = make_set(2, 105)
+    one = make_set(2, 210)
     probe = LinearProbe(one, folds=3, strength=1.0, seed=1)
     tested = np.concatenate([fold.test for fold in probe._folds])
-    assert sorted(tested) == list(range(105))
+    assert sorted(tested) == list(range(210))
     classes = features_of(one)[1]
     for fold in probe._folds:
         assert not set(fold.train) & set(fold.test)
@@ -167,7 +169,7 @@ def test_every_record_is_tested_in_one_stratified_fold():
         values.append(model.score(x[fold.test], classes[fold.test]))
     found = probe.evaluate(fake_model())
     assert found.metrics["top1"] == pytest.approx(np.mean(values), abs=0.02)
-    assert found.counts == {"images": 105, "classes": CLASSES, "folds": 3, "not_converged": 0}
+    assert found.counts == {"images": 210, "classes": CLASSES, "folds": 3, "not_converged": 0}
 
 
 @pytest.mark.parametrize(
@@ -202,3 +204,60 @@ def test_a_layer_of_tokens_and_a_class_without_training_records():
         ConfigError, match="record 0 has the label '99', of which there is no record in train"
     ):
         LinearProbe(test, train)
+
+
+def test_a_model_that_has_diverged_is_wrong_and_stops_nothing(caplog):
+    test, train = make_set(1, 100), make_set(2, 150)
+    whole = LinearProbe(test, train, strength=1.0).evaluate(fake_model())
+    test._layers["pooled"][::4] = np.nan
+    part = LinearProbe(test, train, strength=1.0).evaluate(fake_model())
+    is_lost = np.arange(100) % 4 == 0
+    probe = Probe(*(whole.arrays[name] for name in Probe._fields))
+    x, y = features_of(test)
+    right = probe.scores(x).argmax(axis=1) == y
+    assert part.metrics["top1"] == pytest.approx(right[~is_lost].sum() / 100)
+    train._layers["pooled"][7, 2] = np.inf
+    lost = LinearProbe(test, train).evaluate(fake_model())
+    assert lost.metrics == {"top1": 0.0, "mean_per_class": 0.0, "top5": 0.0}
+    assert lost.counts["not_converged"] == 1
+    assert "not finite" in caplog.text
+    assert lost.details["strength"] == {"pooled": [None]}
+    assert lost.details["confusions"][0]["confused_with"] == []
+    json.dumps(lost.details, allow_nan=False)
+
+
+def test_a_fold_that_tests_one_class_has_no_roc_auc():
+    x, y = blobs(3, 300, 2, DIM)
+    one = FakeSet({"pooled": x}, y.tolist())
+    for number, metadata in enumerate(one.records.metadata):
+        if number < 100:
+            metadata["fold"] = "b"
+        elif number < 220 and metadata["label"] == 0:
+            metadata["fold"] = "a"  # and the others are always trained on
+    found = LinearProbe(one, folds="fold", strength=1.0).evaluate(fake_model())
+    assert "roc_auc" not in found.details["per_fold"][0]
+    assert found.metrics["roc_auc"] == found.details["per_fold"][1]["roc_auc"]
+    assert "roc_auc/std" not in found.metrics
+    assert "top1/std" in found.metrics
+    assert found.chance["roc_auc"] == 0.5
+
+
+def test_labels_without_training_records_are_told_before_any_model():
+    test = make_set(1, 30)
+    train = make_set(2, 60, more={"fold": [1 + i % 2 for i in range(60)]})
+    for metadata in train.records.metadata:
+        metadata["fold"] = 1 if metadata["label"] == 4 else metadata["fold"]
+    with pytest.raises(ConfigError, match="train, fold 2: no record .* has the label '4'"):
+        LinearProbe(test, train, folds="fold")
+    tagged = FakeSet({"pooled": np.zeros((9, 2))}, [["a", "b"], ["a"]] + 7 * [["a", "c"]])
+    with pytest.raises(ConfigError, match="every record .* has the label 'a'"):
+        LinearProbe(FakeSet({"pooled": np.zeros((2, 2))}, [["a"], ["b"]]), tagged)
+    bare = FakeSet({"pooled": np.zeros((4, 2))}, [["a"], [], ["b"], ["a", "b"]])
+    unlabelled = FakeSet({"pooled": np.zeros((2, 2))}, [["a"], []])
+    unlabelled.records.metadata[0]["label"] = []
+    with pytest.raises(ConfigError, match="no record has any label"):
+        LinearProbe(unlabelled, bare)
+    for metadata, fold in zip(bare.records.metadata, (1, 2, 1, 3), strict=True):
+        metadata["fold"] = fold
+    with pytest.raises(ConfigError, match="fold 2: the test records have no label"):
+        LinearProbe(bare, folds="fold", strength=1.0)

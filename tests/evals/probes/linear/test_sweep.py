@@ -42,17 +42,18 @@ def test_of_equals_the_strongest_penalty_wins():
 
 def test_candidates_score_as_fits_from_nothing_would():
     rng = np.random.default_rng(0)
-    class_of = np.arange(260) % 5
-    centres = rng.normal(size=(5, 12))
-    features = (centres[class_of] + 1.5 * rng.normal(size=(260, 12))).astype(np.float32)
-    data = LogisticRegression(features[:203], class_of[:203], 5)
+    class_of = np.arange(260) % 7
+    centres = rng.normal(size=(7, 10))
+    features = (centres[class_of] + 1.5 * rng.normal(size=(260, 10))).astype(np.float32)
+    data = LogisticRegression(features[:203], class_of[:203], 7)
     held = features[203:], class_of[203:]
 
     def score(kernel, bias):
         return float(((held[0] @ kernel + bias).argmax(axis=1) == held[1]).mean())
 
     found = sweep.search_strength(data, score)
-    cold = data.fit([one["strength"] for one in found.tried])
-    expected = [score(cold.kernel[s], cold.bias[s]) for s in range(len(found.tried))]
+    strengths = [one["strength"] for one in found.tried]
+    cold = [data.fit(strengths[start : start + 7]) for start in range(0, len(strengths), 7)]
+    expected = [score(*both) for fit in cold for both in zip(fit.kernel, fit.bias, strict=True)]
     np.testing.assert_allclose([one["val"] for one in found.tried], expected, atol=2.01 / 57)
     assert max(one["val"] for one in found.tried) == score(found.kernel, found.bias)
