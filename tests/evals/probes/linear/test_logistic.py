@@ -163,6 +163,9 @@ def test_gradient_and_curvature_are_those_of_float64(num_columns):
         np.testing.assert_allclose(value[p, 0], expected, rtol=1e-5)
 
 
+softmax_loss, sigmoid_loss = map(jax.jit, (objective.softmax_loss, objective.sigmoid_loss))
+
+
 @given(
     st.lists(st.floats(-60, 60, width=32), min_size=4, max_size=4), st.integers(0, 3), st.booleans()
 )
@@ -170,9 +173,7 @@ def test_gradient_and_curvature_are_those_of_float64(num_columns):
 def test_losses_keep_their_digits_however_sure_they_are(logits, right, answer):
     exact = np.array(logits, np.float64)
     shaped = np.array(logits, np.float32).reshape(1, 1, 4)
-    loss, residual, slope = jax.tree.map(
-        np.asarray, objective.softmax_loss(shaped, np.array([right]))
-    )
+    loss, residual, slope = jax.tree.map(np.asarray, softmax_loss(shaped, np.array([right])))
     wrong = np.delete(exact, right) - exact[right]
     expected = np.log1p(np.exp(scipy.special.logsumexp(wrong)))
     np.testing.assert_allclose(loss[0, 0], expected, rtol=1e-5, atol=1e-30)
@@ -182,7 +183,7 @@ def test_losses_keep_their_digits_however_sure_they_are(logits, right, answer):
     assert (slope >= 0).all()
     assert residual.sum() == pytest.approx(0, abs=1e-6)
     one = np.float32(logits[0]).reshape(1, 1, 1)
-    loss, residual, _ = objective.sigmoid_loss(one, np.full((1, 1, 1), answer))
+    loss, residual, _ = sigmoid_loss(one, np.full((1, 1, 1), answer))
     sign = 1.0 if answer else -1.0
     expected = np.log1p(np.exp(-sign * exact[0]))
     np.testing.assert_allclose(loss[0, 0], expected, rtol=1e-5, atol=1e-30)
