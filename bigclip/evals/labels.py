@@ -17,12 +17,16 @@ class Labels(NamedTuple):
     Attributes:
         of: for each record its labels: exactly one, unless `is_multi`.
         is_multi: whether a record may have several, or none.
-        class_names: label -> the name that records give with it, where they do.
+        class_names: label -> the name that records give with it, where they do; labels that are
+            read from "class_name" are their own.
+        are_names: whether the labels can name their classes: they are texts, and not just numbers
+            written as texts.
     """
 
     of: list[list[str]]
     is_multi: bool
     class_names: dict[str, str]
+    are_names: bool = False
 
     @property
     def distinct(self) -> list[str]:
@@ -70,15 +74,19 @@ def read_labels(records: Records, label: str | None) -> Labels:
     ]
     if not any(of):
         raise ConfigError(f"label = {label!r}: no record has any label.")
-    return Labels(of, is_multi, _class_names(records, values, label))
+    class_names = _class_names(records, values, label)
+    return Labels(of, is_multi, class_names, _are_names(values))
+
+
+def _are_names(values: Sequence[Any]) -> bool:
+    found = [one for v in values for one in (v if isinstance(v, list | tuple) else [v])]
+    return all(isinstance(one, str) for one in found) and not all(one.isdecimal() for one in found)
 
 
 def _class_names(records: Records, values: Sequence[Any], label: str) -> dict[str, str]:
     found: dict[str, str] = {}
-    if label == "class_name":
-        return found
     for value, metadata in zip(values, records.metadata, strict=True):
-        names = metadata.get("class_name")
+        names = value if label == "class_name" else metadata.get("class_name")
         if isinstance(names, str) and not isinstance(value, list | tuple):
             found.setdefault(str(value), names)
         elif isinstance(names, list) and isinstance(value, list | tuple):

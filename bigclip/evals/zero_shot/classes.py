@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from bigclip.config import ConfigError, suggest
 from bigclip.evals.labels import Labels, class_index, read_labels
 from bigclip.evals.records import Records
+from bigclip.evals.zero_shot.matching import labels_of_list
 from bigclip.evals.zero_shot.prompts import is_table, read_file, read_table
 
 
@@ -88,14 +89,14 @@ def read_classes(
             records.
         captions: captions of each record, for the names of classes that come from the records.
         names: the caption source with the names; None takes what the records call "class_name",
-            or the caption source "name" where they do not.
+            or the caption source "name" where they do not, or labels that are texts themselves.
         option: of the configuration, for messages.
-        like: the same classes in another language: a list of as many names is in their order, and
-            a class without a name in this one is left out.
+        like: the same classes in another language: a list of names has as many, in their order;
+            of a dict, a class without a name in this language is left out.
 
     Raises:
-        ConfigError: for a class without a name, a label twice, a numbering that the records'
-            own names contradict, a file of another form.
+        ConfigError: for a class without a name, a file of another form, a list of another length
+            than `like`; as `bigclip.evals.zero_shot.matching.labels_of_list`.
     """
     if classes is None:
         return _from_records(labels, captions, names, f"{option}.names" if like else "names", like)
@@ -103,19 +104,26 @@ def read_classes(
         table = read_table(classes, option)
         if table.classes is None:
             raise ConfigError(f"{option}: the table {classes!r} holds templates, but no classes.")
-        return _from_list(labels, table.classes, table.ids, option, is_translated=False)
-    value = read_file(classes, option) if isinstance(classes, str) else classes
+        return _from_list(labels, table.classes, table.ids, option, like, is_table=True)
+    value = read_file(classes, option, has_tables=True) if isinstance(classes, str) else classes
     if hasattr(value, "items"):
-        return _distinct([Class(str(label), _as_list(n)) for label, n in value.items()], option)
+        by_label = {str(label): _as_list(names) for label, names in value.items()}
+        if len(by_label) < len(value):
+            raise ConfigError(f"{option}: two labels are one as a text, such as 1 and '1'.")
+        _check_named(list(by_label.values()), option)
+        return [Class(*one) for one in by_label.items()]
     if not isinstance(value, list | tuple) or not value:
         raise ConfigError(
             f"{option} must be names, a dict label -> names, a file with one of these or a table, "
             f"not {value!r}."
         )
     found = [_as_list(entry) for entry in value]
-    if like and len(found) == len(like):
+    if like:
+        _check_named(found, option)
+        if len(found) != len(like):
+            raise _other_length(found, like, option)
         return [Class(old.label, new) for old, new in zip(like, found, strict=True)]
-    return _from_list(labels, found, None, option, is_translated=bool(like))
+    return _from_list(labels, found, None, option, like)
 
 
 def keep_candidates(
@@ -140,7 +148,9 @@ def keep_candidates(
     position = {cls.label: i for i, cls in enumerate(classes)}
     if is_table(candidates):
         return _positions_of_table(read_table(candidates, option), position, ids, option)
-    wanted = read_file(candidates, option) if isinstance(candidates, str) else candidates
+    wanted = candidates
+    if isinstance(wanted, str):
+        wanted = read_file(wanted, option, has_tables=True)
     wanted = [str(label) for label in wanted]
     for label in wanted:
         if label not in position:
@@ -169,16 +179,19 @@ def _positions_of_table(table, position: Mapping[str, int], ids, option: str) ->
     )
 
 
-def _from_records(labels, captions, source, option, like) -> list[Class]:
+def _from_records(labels, captions, given, option, like) -> list[Class]:
+    source = given
     known = {cls.label for cls in like} or set(labels.distinct)
     found: dict[str, list[str]] = {}
-    if source is None and not like:
+    if given is None and not like:
         found = {label: [name] for label, name in labels.class_names.items() if name}
     if not found:
-        source = source or "name"
+        source = given or "name"
         for own, texts in zip(labels.of, captions, strict=True):
             if len(own) == 1 and own[0] not in found and texts.get(source):
                 found[own[0]] = [texts[source][0]]
+    if not found and labels.are_names and not (given or like):
+        found = {label: [label] for label in labels.distinct}
     unnamed = [label for label in labels.distinct if label not in found and label in known]
     if (unnamed and not like) or not found:
         raise ConfigError(
@@ -190,82 +203,33 @@ def _from_records(labels, captions, source, option, like) -> list[Class]:
 
 
 def _from_list(
-    labels: Labels, names: list[list[str]], ids, option: str, *, is_translated: bool
+    labels: Labels,
+    names: list[list[str]],
+    ids,
+    option: str,
+    like: Sequence[Class],
+    *,
+    is_table: bool = False,
 ) -> list[Class]:
-    wanted, first = set(labels.distinct), [names[0] if names else "" for names in names]
-    if not wanted <= set(ids or ()):
-        _check_numbers(labels.distinct, first, option)
-    for given in (ids, first):
-        if given is not None and wanted <= set(given):
-            return _distinct([Class(*one) for one in zip(given, names, strict=True)], option)
-    found = [Class(str(i), one) for i, one in enumerate(names)]
-    if not is_translated:  # the records' names are in another language
-        spelled = _by_spelling(labels.distinct, names)
-        if spelled is not None:
-            return _distinct(spelled, option)
-        _check_numbering(labels, found, ids, option)
-    return _distinct(found, option)
+    _check_named(names, option)
+    given = labels_of_list(labels, names, ids, option, is_table=is_table, is_translated=bool(like))
+    is_by_position = given == [str(i) for i in range(len(names))]
+    if like and is_by_position and len(names) != len(like):
+        raise _other_length(names, like, option)
+    return [Class(*one) for one in zip(given, names, strict=True)]
 
 
-def _check_numbers(labels: Sequence[str], names: Sequence[str], option: str) -> None:
-    """Stop if labels are numbers that may be names or positions, and these are not the same.
-
-    Of the names "10", "3", "4", ... the label 3 may be the name "3" or the position of "5". Labels
-    that cannot all be positions are names.
-    """
-    if not set(labels) <= {str(i) for i in range(len(names))}:
-        return
-    if not set(labels) <= set(names) and not all(name.isdecimal() for name in names):
-        return
-    for label in labels:
-        if names[int(label)] != label:
-            raise ConfigError(
-                f"{option}: the records' labels are numbers and so are the names: is {label} the "
-                f"name {label!r}, or the position of {names[int(label)]!r}? Give a dict from the "
-                "records' labels to names."
-            )
+def _other_length(names: list[list[str]], like: Sequence[Class], option: str) -> ConfigError:
+    return ConfigError(
+        f"{option}: a list of {len(names):,} for {len(like):,} classes. Give one name for each, in "
+        f"the order of the classes, which is {like[0].label!r}, ..., {like[-1].label!r}; or, where "
+        "some have none, a dict label -> name."
+    )
 
 
-def _by_spelling(labels: Sequence[str], names: list[list[str]]) -> list[Class] | None:
-    """Match labels that are names but for case, blanks and punctuation; None if any does not."""
-    called: dict[str, list[int]] = {}
-    for i, one in enumerate(names):
-        for name in dict.fromkeys(_spelling(name) for name in one):
-            called.setdefault(name, []).append(i)
-    label_of: dict[int, str] = {}
-    for label in labels:
-        meant = called.get(_spelling(label), [])
-        if len(meant) != 1 or meant[0] in label_of:
-            return None
-        label_of[meant[0]] = label
-    return [Class(label_of.get(i, one[0]), one) for i, one in enumerate(names) if one]
-
-
-def _check_numbering(labels: Labels, classes: list[Class], ids, option: str) -> None:
-    """Stop if records call their class by the name of another one of the list."""
-    called: dict[str, set[int]] = {}
-    for i, cls in enumerate(classes):
-        for name in [*cls.names, *(ids[i : i + 1] if ids else ())]:
-            called.setdefault(_spelling(name), set()).add(i)
-    for label, name in labels.class_names.items():
-        meant = called.get(_spelling(name), set())
-        if meant and label not in {str(i) for i in meant}:
-            raise ConfigError(
-                f"{option}: the records' class {label} is called {name!r}, but that is number "
-                f"{min(meant)} of the list: the data set numbers its classes otherwise. Take "
-                "label = 'class_name', or give a dict from the records' labels to names."
-            )
-
-
-def _distinct(classes: list[Class], option: str) -> list[Class]:
-    if len({cls.label for cls in classes}) < len(classes):
-        raise ConfigError(
-            f"{option}: two classes have one name; give a dict label -> name, or number the "
-            "records' labels."
-        )
-    if not classes or not all(cls.names and all(cls.names) for cls in classes):
+def _check_named(names: Sequence[Sequence[str]], option: str) -> None:
+    if not names or not all(one and all(name.strip() for name in one) for one in names):
         raise ConfigError(f"{option}: every class needs at least one name.")
-    return classes
 
 
 def _as_list(names: Any) -> list[str]:
@@ -273,10 +237,6 @@ def _as_list(names: Any) -> list[str]:
     if not isinstance(found, list | tuple) or not all(isinstance(name, str) for name in found):
         raise ConfigError(f"classes: {names!r} is neither a name nor a list of names.")
     return list(found)
-
-
-def _spelling(name: str) -> str:
-    return "".join(letter for letter in name.casefold() if letter.isalnum()) or name
 
 
 def _by_number(label: str) -> tuple:

@@ -11,13 +11,14 @@ from bigclip.evals.zero_shot.prompts import read_file
 
 
 def read_hierarchies(
-    value: Mapping[str, Any] | None, classes: Sequence[Class]
+    value: Mapping[str, Any] | str | None, classes: Sequence[Class]
 ) -> dict[str, np.ndarray]:
     """Read the parents of classes.
 
     Args:
         value: name of a hierarchy -> a dict from a class's label to its parent's, or the path of a
-            .json file with one. Labels beyond the classes are passed over.
+            .json file with one; or the path of a .json file with all of this. Labels beyond the
+            classes are passed over.
         classes: the C classes.
 
     Returns:
@@ -27,11 +28,27 @@ def read_hierarchies(
         ConfigError: if it is of another form, or a class has no parent.
     """
     found = {}
+    if isinstance(value, str):
+        path, value = value, read_file(value, "hierarchy")
+        # Of {label: parent} alone, each parent would be taken for a file's name.
+        if not _is_dict(value) or not all(map(_is_dict, value.values())):
+            raise ConfigError(
+                f"hierarchy: {path} must be a .json file with a dict name -> dict label -> parent. "
+                f"For a dict label -> parent give the hierarchy a name: {{NAME: {path!r}}}."
+            )
+    if value is not None and not _is_dict(value):
+        raise ConfigError(
+            f"hierarchy = {value!r}: needs a dict name -> dict label -> parent, or a .json file."
+        )
     for name, parents in (value or {}).items():
         option = f"hierarchy.{name}"
         if isinstance(parents, str):
+            if not parents.endswith(".json"):
+                raise ConfigError(
+                    f"{option} = {parents!r}: needs a dict label -> parent, or a .json file."
+                )
             parents = read_file(parents, option)
-        if not hasattr(parents, "items"):
+        if not _is_dict(parents):
             raise ConfigError(f"{option} must be a dict label -> parent, or a .json file with one.")
         parents = {str(label): str(parent) for label, parent in parents.items()}
         for cls in classes:
@@ -53,3 +70,7 @@ def chance_in(parent: np.ndarray, class_of: np.ndarray) -> float:
     """
     share = np.bincount(parent) / len(parent)
     return float(share[parent[class_of]].mean())
+
+
+def _is_dict(value: Any) -> bool:
+    return hasattr(value, "items")  # a configuration's own dicts, too

@@ -67,8 +67,11 @@ def read_languages(
         Language -> its naming. A class without a name in a language is left out of it.
 
     Raises:
-        ConfigError: for an option that there is not, or a language without any of the classes.
+        ConfigError: for an option that there is not, a list of names of another length than
+            `every`, or a language without any of the classes.
     """
+    if languages is not None and not hasattr(languages, "items"):
+        raise ConfigError(f"languages = {languages!r}: needs a dict language -> its names.")
     position = {cls.label: i for i, cls in enumerate(classes)}
     found = {}
     for language, block in (languages or {}).items():

@@ -42,7 +42,8 @@ class ZeroShot:
             as right if the class that stands first is any of its own (as ImageNet-ReaL does), and
             `mAP` and `roc_auc` are reported; pictures with an empty list count in these alone.
         names: the caption source whose first text names the class, where `classes` is not given;
-            by default the metadata "class_name", or the caption source "name".
+            by default the metadata "class_name", or the caption source "name", or labels that are
+            texts themselves.
         classes: the classes, where they do not come from the records: a published table as
             "clip:imagenet", a list of names, a dict label -> name or list of names, or the path of
             a .json file with one of these or of a .txt file with one name a line. Of a list, a
@@ -52,10 +53,12 @@ class ZeroShot:
         candidates: labels (a list, a file, or a table) of the only classes that are ranked, as for
             ImageNet-A and -R; records of other classes are left out, and counted. A table masks
             the classes of a table that holds it, or labels that are its identifiers or names.
-        hierarchy: name -> {label: parent} or a .json file with that. "hierarchy=NAME/top1" is the
-            accuracy after prediction and truth are exchanged for their parents.
+        hierarchy: name -> {label: parent}, or name -> a .json file with that, or a .json file with
+            all of it. "hierarchy=NAME/top1" is the accuracy after prediction and truth are
+            exchanged for their parents.
         languages: language -> {"classes", "names", "templates"}: these options in that language,
-            for "language=NAME/top1". Classes without a name in it are left out there.
+            for "language=NAME/top1". A list of names is in the order of all classes, one for each;
+            of a dict, classes without a name are left out there.
         template_spread: whether to classify by each template alone, too.
         average_precision: "area" or "11_point", see `multi_label.average_precision`.
         calibration_bins: bins of the calibration error.
@@ -82,7 +85,7 @@ class ZeroShot:
         classes: str | Sequence[Any] | Mapping[str, Any] | None = None,
         templates: str | Sequence[str] = ("{}",),
         candidates: str | Sequence[Any] | None = None,
-        hierarchy: Mapping[str, Any] | None = None,
+        hierarchy: Mapping[str, Any] | str | None = None,
         languages: Mapping[str, Any] | None = None,
         template_spread: bool = True,
         average_precision: str = "area",

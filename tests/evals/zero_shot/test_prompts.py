@@ -96,7 +96,8 @@ def test_templates_from_files(tmp_path):
         ("clip:imagent", r"no table 'clip:imagent'. Did you mean 'clip:imagenet'"),
         ("imagenet", "Did you mean the table 'clip:imagenet'"),
         ("food", r"cannot read food.*or one of the published tables.*clip:food101"),
-        ("/absent/prompts.txt", "cannot read /absent/prompts.txt"),
+        ("/absent/prompts.txt", r"cannot read /absent/prompts.txt: there is no such file\.$"),
+        ("prompts.json", r"cannot read prompts.json: there is no such file\.$"),
         ("a {}", "must be a list of prompts"),
         (["a photo"], "exactly one {}"),
         ([], "must be a list of prompts"),
@@ -106,3 +107,28 @@ def test_templates_from_files(tmp_path):
 def test_mistakes_are_told(value, message):
     with pytest.raises(ConfigError, match=message):
         prompts.read_templates(value)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path):
+    for name, text in (("prompts.txt", "a {}.\n{}\n"), ("prompts.json", '["a {}.", "{}"]')):
+        (tmp_path / name).write_text(text, encoding="utf-8-sig")
+        assert (tmp_path / name).read_bytes().startswith(b"\xef\xbb\xbf")
+        assert prompts.read_templates(str(tmp_path / name)) == ["a {}.", "{}"]
+
+
+def test_what_is_wrong_with_a_file_is_told(tmp_path):
+    broken, latin = tmp_path / "broken.json", tmp_path / "latin.txt"
+    broken.write_text('["owl", ', encoding="utf-8")
+    latin.write_bytes("hérisson".encode("latin-1"))
+    for path, message in (
+        (broken, "broken.json is no JSON: .*line 1 column 9"),
+        (latin, "it is no text in UTF-8"),
+        (tmp_path, "cannot read .*Is a directory"),
+        (tmp_path / "absent", "there is no such file"),
+    ):
+        with pytest.raises(ConfigError, match=message) as told:
+            prompts.read_file(str(path), "classes", has_tables=True)
+        assert "clip:" not in str(told.value)
+    # Where no table is taken, none is offered.
+    with pytest.raises(ConfigError, match=r"paraphrases: .* there is no such file\.$"):
+        prompts.read_file("imagenet", "paraphrases")

@@ -1,6 +1,8 @@
 """The parts of the zero-shot suite: masks, hierarchies, languages, many labels, foreign pictures,
 wording, calibration. Scores are given; what should come out is computed from them by loops."""
 
+import json
+
 import fakes
 import hypothesis
 import hypothesis.strategies as st
@@ -73,6 +75,12 @@ def test_hierarchies_exchange_prediction_and_truth_for_their_parents(noisy, tmp_
     assert result.chance["hierarchy=half/top1"] == pytest.approx(by_lot)
     with pytest.raises(ConfigError, match="hierarchy.half: the class 'thing 1' has no parent"):
         make_suite(source, hierarchy={"half": {"thing 0": "low"}})
+    whole, half = tmp_path / "all.json", tmp_path / "half.json"
+    whole.write_text(json.dumps({"half": parents}))
+    half.write_text(json.dumps(parents))
+    for hierarchy in (str(whole), {"half": str(half)}):
+        again = make_suite(source, hierarchy=hierarchy).evaluate(model)
+        assert again.metrics == result.metrics
 
 
 def test_pictures_with_many_labels(noisy):
@@ -247,6 +255,9 @@ def test_other_languages(noisy):
     [
         ({"de": {"classes": ["a"], "template": ["{}"]}}, "languages.de: unknown key 'template'"),
         ({"de": {"0": "a"}}, "languages.de names none of the classes"),
+        ("de.json", "languages = 'de.json': needs a dict"),
+        ({"de": {"classes": ["a"] * 11}}, "languages.de: a list of 11 for 12 classes"),
+        ({"de": ["a"]}, "languages.de: a list of 1 for 12 classes"),
         ({"de": {"names": "de"}}, "languages.de.names = 'de'"),
         ({"de": {"classes": ["a"] * 12, "templates": "clip:imagenet"}}, "tables are English"),
     ],
@@ -310,3 +321,8 @@ def test_sets_of_an_evals_block(tmp_path):
     assert result.chance["ood/aupr"] == 0.25
     names = {label: entry["name"] for label, entry in result.details["per_class"].items()}
     assert names == {"0": "owl", "1": "red fox"}
+    # A label that is the class's name is put into the prompts as it is.
+    (named,) = suites.open_suites({"animals": block | {"label": "class_name"}})
+    again = named.evaluate(fakes.PixelModel())
+    assert again.metrics == result.metrics
+    assert {entry["name"] for entry in again.details["per_class"].values()} == {"owl", "red fox"}

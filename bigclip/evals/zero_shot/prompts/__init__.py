@@ -102,7 +102,7 @@ def read_templates(value: str | Sequence[str], option: str = "templates") -> lis
             f"{option} must be a list of prompts, [{value!r}], or name a file of them."
         )
     elif isinstance(value, str):
-        templates = read_file(value, option)
+        templates = read_file(value, option, has_tables=True)
         if isinstance(templates, list):
             templates = [t.replace("{c}", "{}") if isinstance(t, str) else t for t in templates]
     else:
@@ -116,21 +116,39 @@ def read_templates(value: str | Sequence[str], option: str = "templates") -> lis
     return templates
 
 
-def read_file(path: str, option: str) -> Any:
+def read_file(path: str, option: str, *, has_tables: bool = False) -> Any:
     """Return what a .json file holds, or the lines of any other that are not blank.
 
+    Args:
+        path: of a file in UTF-8, with a byte order mark or without.
+        option: of the configuration, for messages.
+        has_tables: whether the option may name a table instead.
+
     Raises:
-        ConfigError: if the file cannot be read; where a table of this name exists, says so.
+        ConfigError: if the file is not there, cannot be read, or is no JSON. If the option may
+            name a table, and the path looks like one, names the nearest.
     """
     try:
-        text = Path(path).expanduser().read_text(encoding="utf-8")
-        if path.endswith(".json"):
-            return json.loads(text)
+        text = Path(path).expanduser().read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        hint = _meant_table(path) if has_tables else ""
+        raise ConfigError(f"{option}: cannot read {path}: there is no such file.{hint}") from error
     except (OSError, ValueError) as error:
-        stems = {name.split(":")[1]: name for name in table_names()}
-        meant = f" Did you mean the table {stems[path]!r}?" if path in stems else ""
-        hint = meant or " A path is meant, or one of the published tables."
-        if not meant and "/" not in path and not path.endswith((".json", ".txt")):
-            hint += suggest(path, table_names())
-        raise ConfigError(f"{option}: cannot read {path}: {error}.{hint}") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+        why = getattr(error, "strerror", None) or f"it is no text in UTF-8: {error}"
+        raise ConfigError(f"{option}: cannot read {path}: {why}.") from error
+    if not path.endswith(".json"):
+        return [line.strip() for line in text.splitlines() if line.strip()]
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"{option}: {path} is no JSON: {error}.") from error
+
+
+def _meant_table(path: str) -> str:
+    """Return the hint for a name without a file that may be a table's."""
+    stems = {name.split(":")[1]: name for name in table_names()}
+    if path in stems:
+        return f" Did you mean the table {stems[path]!r}?"
+    if "/" in path or Path(path).suffix:
+        return ""
+    return f" A path is meant, or one of the published tables.{suggest(path, table_names())}"
