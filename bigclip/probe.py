@@ -70,9 +70,10 @@ def find_sources(
         blocks = {name: {"kind": "folder", "path": str(path)} for name, path in there.items()}
     elif test is None:
         if not folds:
+            lacks = "it has no folder train" if place.exists() else "it does not exist"
             raise ConfigError(
-                f"--data {data}: it has no folder train, and there is no --test. Give --test, or "
-                "--folds to cut the one set."
+                f"--data {data}: {lacks}, and there is no --test. Give --test, or --folds to "
+                "cut the one set."
             )
         blocks = {"test": _source(data, "train")}
     else:
@@ -143,10 +144,16 @@ def probe(
     return suite.evaluate(model)
 
 
+def _make_folder(path: str) -> None:
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {path}: it must be a folder: {error}") from error
+
+
 def save(folder: str, evaluation: Evaluation) -> None:
     """Write probe.npz, for `bigclip.evals.probes.linear.saved.load_probe`, and probe.json."""
     place = Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
     with (place / "probe.npz").open("wb") as file:
         np.savez(file, **evaluation.arrays)
     told = {
@@ -238,6 +245,8 @@ def main(arguments: list[str] | None = None) -> int:
             raise ConfigError("give --checkpoint and --data, or --features of an earlier call.")
         if args.features is not None and (args.checkpoint or args.data or args.features_out):
             raise ConfigError("--features stands for --checkpoint and --data: leave them out.")
+        if args.out is not None:  # before the work, not after it
+            _make_folder(args.out)
         sources = {}
         if args.features is None:
             sources = find_sources(args.data, test=args.test, val=args.val, folds=folds is not None)

@@ -18,7 +18,8 @@ class Targets(NamedTuple):
     """The labels of several sets.
 
     Attributes:
-        classes: the labels of the training records, sorted; a position is a class's number.
+        classes: the labels of the training records, sorted, numbers by their size; a position is a
+            class's number.
         names: what records call them; the label itself where they do not.
         of: set -> int [I], the class of each record; or bool [I, T], its labels.
         is_multi: whether records may have several labels.
@@ -48,6 +49,11 @@ def read_targets(
     """
     check_apart(sets)
     found = {name: read_labels(records, label) for name, records in sets.items()}
+    if contradiction := _other_numbering(found):
+        # Folders number their classes as they find them: one that is missing shifts the others.
+        if label is not None:
+            raise ConfigError(f"label = {label!r}: {contradiction} Take label = 'class_name'.")
+        found = {name: read_labels(records, "class_name") for name, records in sets.items()}
     is_multi = any(labels.is_multi for labels in found.values())
     if is_multi and single:
         which = next(name for name, labels in found.items() if labels.is_multi)
@@ -55,7 +61,7 @@ def read_targets(
             f"{which}: records have several labels each; this suite takes sets of one label a "
             "record. Use linear_probe for such a set."
         )
-    classes = sorted(found[learnt].distinct)
+    classes = sorted(found[learnt].distinct, key=_by_size)
     if len(classes) < 2:
         raise ConfigError(
             f"{learnt}: all records have the label {classes[0]!r}: there is nothing to tell apart."
@@ -97,6 +103,22 @@ def class_shares(targets: np.ndarray, num_classes: int) -> np.ndarray:
     if targets.ndim == 2:
         return targets.mean(axis=0, dtype=np.float64)
     return np.bincount(targets, minlength=num_classes) / len(targets)
+
+
+def _by_size(label: str) -> tuple[bool, int, str]:
+    is_number = label.isdecimal()
+    return not is_number, int(label) if is_number else 0, label
+
+
+def _other_numbering(found: Mapping[str, Labels]) -> str:
+    """Say where one label has different names in two sets; "" if nowhere."""
+    said: dict[str, tuple[str, str]] = {}
+    for which, labels in found.items():
+        for label, name in labels.class_names.items():
+            other, before = said.setdefault(label, (which, name))
+            if before != name:
+                return f"the class {label} is {before!r} in {other} and {name!r} in {which}."
+    return ""
 
 
 def _check_pair(one: str, first: Records, other: str, second: Records) -> None:

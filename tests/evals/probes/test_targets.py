@@ -25,6 +25,33 @@ def test_classes_are_those_of_the_training_set():
     assert several.is_multi
 
 
+def test_numbers_are_sorted_by_their_size():
+    found = read_targets(None, {"test": records([10]), "train": records([10, 9, 2, 9])})
+    assert found.classes == ["2", "9", "10"]
+    assert found.of["train"].tolist() == [2, 1, 0, 1]
+
+
+def named(labels, names):
+    one = records(labels)
+    metadata = [{"label": label, "class_name": names[label]} for label in labels]
+    return one._replace(metadata=metadata, fingerprint=str((labels, names)))
+
+
+def test_sets_that_number_their_classes_otherwise_are_matched_by_name():
+    """A folder of classes that lacks one numbers those behind it otherwise."""
+    train = named([0, 1, 2], ["cat", "dog", "fox"])
+    found = read_targets(None, {"test": named([0, 1], ["dog", "fox"]), "train": train})
+    assert found.classes == ["cat", "dog", "fox"]
+    assert found.of["test"].tolist() == [1, 2]
+    same = read_targets(None, {"test": named([2], ["cat", "dog", "fox"]), "train": train})
+    assert same.classes == ["0", "1", "2"]
+    assert same.names == ["cat", "dog", "fox"]
+    with pytest.raises(ConfigError, match="has the label 'owl', of which there is no record"):
+        read_targets(None, {"test": named([0], ["owl"]), "train": train})
+    with pytest.raises(ConfigError, match="class 0 is 'dog' in test and 'cat' in train"):
+        read_targets("label", {"test": named([0], ["dog"]), "train": train})
+
+
 def test_a_class_without_records_is_told_but_not_a_thousand_others():
     train = records([f"class {k}" for k in range(1000)])
     with pytest.raises(ConfigError, match="has the label 'class 99x', of which") as error:

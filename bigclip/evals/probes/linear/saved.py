@@ -13,7 +13,7 @@ from bigclip.evals.embedding import unit
 from bigclip.evals.probes.linear.archives import read_arrays
 from bigclip.evals.probes.map_rows import map_rows
 
-_FIELDS = ("kernel", "bias", "classes", "layer", "strength", "normalize", "is_multi")
+_FIELDS = ("kernel", "bias", "classes", "names", "layer", "strength", "normalize", "is_multi")
 
 
 class Probe(NamedTuple):
@@ -23,6 +23,7 @@ class Probe(NamedTuple):
         kernel: float32 [E, K], of features as the layer gives them; a standardisation is folded in.
         bias: float32 [K].
         classes: the K labels.
+        names: what the training records call them; the labels themselves where they do not.
         layer: the layer of `bigclip.load(...).image_features` that it reads.
         strength: of the penalty, 1 / C.
         normalize: "l2" if features are divided by their length first, else "none".
@@ -32,6 +33,7 @@ class Probe(NamedTuple):
     kernel: np.ndarray
     bias: np.ndarray
     classes: list[str]
+    names: list[str]
     layer: str
     strength: float
     normalize: str
@@ -108,6 +110,7 @@ def load_probe(path: str | os.PathLike, part: str = "") -> Probe:
         kernel=found["kernel"],
         bias=found["bias"],
         classes=found["classes"].tolist(),
+        names=found["names"].tolist(),
         layer=str(found["layer"]),
         strength=float(found["strength"]),
         normalize=str(found["normalize"]),

@@ -187,6 +187,7 @@ class LinearProbe:
         return train_probe(
             self._recipe,
             self._targets.classes,
+            self._targets.names,
             layer,
             train=Part(features[self._learnt][fold.train], of[self._learnt][fold.train]),
             held=self._held[number],

@@ -55,6 +55,7 @@ class Trained(NamedTuple):
 def train_probe(
     recipe: Recipe,
     classes: list[str],
+    names: list[str],
     layer: str,
     *,
     train: Part,
@@ -67,6 +68,7 @@ def train_probe(
     Args:
         recipe: how.
         classes: K labels.
+        names: what they are called.
         layer: where the features come from.
         train: what is learned from.
         held: [I] bool, the training rows that choose the strength where there is no `val`; None if
@@ -114,6 +116,7 @@ def train_probe(
         kernel=kernel.astype(np.float32),
         bias=bias.astype(np.float32),
         classes=classes,
+        names=names,
         layer=layer,
         strength=float(strength),
         normalize="l2" if recipe.normalize == "l2" else "none",

@@ -8,7 +8,9 @@ from bigclip.config import ConfigError
 from bigclip.evals.probes.linear.feature_files import KeptFeatures, save_features
 from bigclip.evals.probes.linear.saved import Probe, load_probe, save_probe
 
-PROBE = Probe(np.ones((3, 2), np.float32), np.zeros(2), ["a", "b"], "pooled", 1.0, "l2", False)
+PROBE = Probe(
+    np.ones((3, 2), np.float32), np.zeros(2), ["0", "1"], ["a", "b"], "pooled", 1.0, "l2", False
+)
 
 
 def test_a_probe_comes_back(tmp_path):
