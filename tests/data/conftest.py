@@ -83,3 +83,13 @@ def picture_encoder():
 def tokenizer():
     """One of the words that samples are captioned with."""
     return train_tokenizer([" ".join(WORDS)] * 3, vocab_size=330, context_length=16)
+
+
+@pytest.fixture
+def pictures(tmp_path, sample_maker):
+    """Six pictures in tmp_path/photos, as files and as bytes."""
+    (tmp_path / "photos").mkdir()
+    contents = [sample_maker(number, extension="png")["png"] for number in range(6)]
+    for number, content in enumerate(contents):
+        (tmp_path / "photos" / f"{number}.png").write_bytes(content)
+    return contents

@@ -2,24 +2,20 @@
 
 import base64
 import collections
-import html.parser
 import io
 import itertools
-import os
 import pathlib
-import subprocess
-import sys
 import types
 
 import numpy as np
 import PIL.Image
 import pytest
 import tiny_config
+from page_reading import Images
 
-from bigclip.config import ConfigError
 from bigclip.data.image_size import image_size
 from bigclip.data.pipeline import read_pipeline
-from bigclip.data.run_records import RunRecords, open_run
+from bigclip.data.run_records import RunRecords
 from bigclip.data.show.bars import Bar, side_bars, token_bars
 from bigclip.data.show.page import page
 from bigclip.data.show.pieces import readable_pieces
@@ -259,25 +255,6 @@ def test_enlarged_pictures_and_too_few_records_are_told(pipeline_of, picture_enc
     assert "There are 9 records for a batch of 12" in odd_of(pipeline_of(lengths=(9,)))
 
 
-class Images(html.parser.HTMLParser):
-    """Collects pictures, texts, and whatever a browser would load."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.sources, self.tags, self.links, self.texts = [], set(), [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.add(tag)
-        attributes = dict(attrs)
-        if tag == "img":
-            self.sources.append(attributes["src"])
-        self.links += [v for k, v in attrs if k in ("src", "href") and not v.startswith("data:")]
-
-    def handle_data(self, data):
-        self.texts.append(data)
-
-
 def test_the_page_holds_the_very_pictures_and_no_markup_of_captions(pipeline_of):
     def spoilt(number, members):
         members["txt"] = f"<script>fox</script> & <b>{number}".encode()
@@ -358,64 +335,3 @@ def test_histograms():
         Bar("128–223", 0, True), Bar("224–255", 1, False), Bar("256–511", 0, False),
         Bar("512–1023", 0, False), Bar("1024–2047", 0, False), Bar("2048+", 1, False),
     ]  # fmt: skip
-
-
-def test_a_configuration_without_batch_size_or_data_is_a_mistake(shards):
-    with pytest.raises(ConfigError, match="--config is missing"):
-        open_run(None)
-    config = tiny_config.get_config(shards)
-    config.batch_size = 0
-    with pytest.raises(ConfigError, match=r"config\.batch_size must be a positive integer, not 0"):
-        open_run(config)
-    config.batch_size = 8
-    assert open_run(config).seed == 0
-    config.seed = 3
-    assert open_run(config).seed == 3
-    del config.preprocess
-    with pytest.raises(ConfigError, match=r"config\.preprocess is missing"):
-        open_run(config)
-
-
-def command(*words):
-    words = [sys.executable, "-m", "bigclip.data.show", *words]
-    return subprocess.run(words, capture_output=True, text=True, cwd=ROOT, env=dict(os.environ))
-
-
-def test_the_command_on_the_quickstart(tmp_path):
-    out = tmp_path / "new" / "sheet.html"
-    done = command(
-        "--config=configs/quickstart.py", "--config.seed=7", "--config.data.augment.flip=0.0",
-        "--num=6", "--start_batch=1", "--sample=300", f"--out={out}",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == f"{out}: 6 examples"
-    found = Images(out.read_text())
-    texts = "".join(found.texts)
-    assert "configs/quickstart.py" in texts
-    assert "Batch 1, rows 0 to 5, of 256 examples a batch, seed 7" in texts
-    assert "flip 0;" in texts
-    assert len(found.sources) == 12
-
-
-def test_the_command_draws_a_png(shards, tmp_path):
-    out = tmp_path / "sheet.PNG"
-    done = command(f"--config={TINY}:{shards}", "--num=9", f"--out={out}")
-    assert done.returncode == 0, done.stderr
-    assert PIL.Image.open(out).format == "PNG"
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--config={config}", "--out=sheet.pdf"], "--out: sheet.pdf must end in .html or .png"),
-        (["--config={config}", "--config.data.augmen.flip=1"], "augmen"),
-        (["--config={config}none"], "no file matches"),
-    ],
-)
-def test_mistakes_exit_with_2_and_one_message(shards, tmp_path, words, message):
-    config = f"{TINY}:{shards}"
-    done = command(*(word.replace("{config}", config) for word in words))
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert done.stderr.count("error: ") == 1
-    assert "Traceback" not in done.stderr
