@@ -74,11 +74,10 @@ def _run(place, manifest, suites, todo, load, results: Results | None, on_result
         evaluation = suite.evaluate(model)
         facts = {**_key(suite, manifest), "kind": suite.kind}
         facts["seconds"] = time.perf_counter() - start
+        line = result_line(evaluation, **facts)
         if results:
-            more = {"source": suite.source, "options": suite.options}
-            on_result(results.add(evaluation, **facts, **more))
-        else:
-            on_result(result_line(evaluation, **facts))
+            results.add(line, evaluation, source=suite.source, options=suite.options)
+        on_result(line)
         suite.release()
     return todo
 

@@ -67,41 +67,29 @@ class Results:
 
     def add(
         self,
+        line: dict[str, Any],
         evaluation: Evaluation,
         *,
-        run_id: str | None,
-        step: int,
-        suite: str,
-        kind: str,
-        definition: str,
-        seconds: float,
         source: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
-    ) -> dict[str, Any]:
-        """Append a result and return its line.
+    ) -> None:
+        """Append a result. The details are written first: a line never stands without them.
 
-        The details are written first, so that a line never stands without them. `source` is the
-        configuration of the pictures and `options` that of the suite, for the report; the rest is
-        what `result_line` takes.
+        Args:
+            line: of `result_line`.
+            evaluation: what it was made of.
+            source: configuration of the pictures, for the report.
+            options: of the suite, likewise.
         """
-        line = result_line(
-            evaluation,
-            run_id=run_id,
-            step=step,
-            suite=suite,
-            kind=kind,
-            definition=definition,
-            seconds=seconds,
-        )
-        details = self._workdir / details_place(suite, step, definition)
+        named = {name: line[name] for name in ("suite", "kind", "step", "definition")}
+        details = self._workdir / details_place(line["suite"], line["step"], line["definition"])
         details.parent.mkdir(exist_ok=True)
         half = details.with_suffix(".part")
         if evaluation.arrays:
             with open(half, "wb") as file:
                 np.savez(file, **evaluation.arrays)
             half.replace(details.with_suffix(".npz"))
-        head = {"suite": suite, "kind": kind, "step": step, "definition": definition}
-        head |= {"source": source, "options": options}
+        head = named | {"source": source, "options": options}
         half.write_text(_dump(head | evaluation.details), encoding="utf-8")
         half.replace(details)
         with open(self._path, "ab") as file:
@@ -109,8 +97,7 @@ class Results:
             file.flush()
             os.fsync(file.fileno())
         self._done.add(_key(line))
-        self._draw(step, suite, line["metrics"])
-        return line
+        self._draw(line["step"], line["suite"], line["metrics"])
 
     def close(self) -> None:
         """Flush what is shown in TensorBoard."""

@@ -10,7 +10,7 @@ from absl import logging
 
 from bigclip.config import ConfigError
 from bigclip.evals.evaluation import Evaluation
-from bigclip.evals.job.results import Results
+from bigclip.evals.job.results import Results, result_line
 from bigclip.evals.suites import Suite
 
 _ATTEMPTS = 3
@@ -139,15 +139,9 @@ class Watch:
     def write(self, number: int, evaluation: Evaluation, seconds: float) -> None:
         """Write the result of a suite that the last order asked for."""
         suite = self._suites[number]
+        line = result_line(evaluation, **self._keys[number], kind=suite.kind, seconds=seconds)
         try:
-            line = self.results.add(
-                evaluation,
-                **self._keys[number],
-                kind=suite.kind,
-                seconds=seconds,
-                source=suite.source,
-                options=suite.options,
-            )
+            self.results.add(line, evaluation, source=suite.source, options=suite.options)
         except OSError as error:  # the other processes have to be told, too
             self._stop = f"the results cannot be written: {error}"
             return

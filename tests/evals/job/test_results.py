@@ -15,9 +15,10 @@ EVALUATION = Evaluation({"R@1": 1 / 3}, {"R@1": 0.1}, {"images": 3}, {"texts": {
 KEY = {"run_id": "r", "step": 10, "suite": "heldout", "definition": "d"}
 
 
-def add(workdir, **changes):
-    writer = results.Results(workdir)
-    return writer.add(EVALUATION, **(KEY | changes), kind="retrieval", seconds=1.5)
+def add(workdir, evaluation=EVALUATION, *, writer=None, **changes):
+    line = results.result_line(evaluation, **(KEY | changes), kind="retrieval", seconds=1.5)
+    (writer or results.Results(workdir)).add(line, evaluation)
+    return line
 
 
 def test_one_line_a_result_and_the_details_beside(tmp_path):
@@ -33,18 +34,16 @@ def test_one_line_a_result_and_the_details_beside(tmp_path):
 def test_arrays_lie_beside_the_details(tmp_path):
     kernel = np.arange(6.0).reshape(2, 3)
     evaluation = EVALUATION._replace(arrays={"kernel": kernel})
-    results.Results(tmp_path).add(evaluation, **KEY, kind="linear_probe", seconds=1.5)
+    add(tmp_path, evaluation)
     with np.load(tmp_path / "evaluations" / "heldout-10-d.npz") as saved:
         np.testing.assert_array_equal(saved["kernel"], kernel)
     assert not list((tmp_path / "evaluations").glob("*.part"))
 
 
 def test_results_of_two_definitions_do_not_replace_each_other(tmp_path):
-    writer = results.Results(tmp_path)
     for definition, kernel in (("d", np.zeros(2)), ("e", np.ones(2))):
-        key = KEY | {"definition": definition}
         evaluation = EVALUATION._replace(arrays={"kernel": kernel})
-        writer.add(evaluation, **key, kind="linear_probe", seconds=1.5)
+        add(tmp_path, evaluation, definition=definition)
     assert np.load(tmp_path / "evaluations" / "heldout-10-d.npz")["kernel"].tolist() == [0, 0]
 
 
@@ -53,7 +52,7 @@ def test_what_json_cannot_tell_is_left_out_by_name(tmp_path):
         metrics={"good": 0.5, "bad": float("nan"), "worse": float("inf")},
         details={"scores": [1.0, float("nan")]},
     )
-    line = results.Results(tmp_path).add(evaluation, **KEY, kind="retrieval", seconds=1.5)
+    line = add(tmp_path, evaluation)
     assert line["metrics"] == {"good": 0.5}
     assert line["not_finite"] == ["bad", "worse"]
     details = json.loads((tmp_path / "evaluations" / "heldout-10-d.json").read_text())
@@ -63,7 +62,7 @@ def test_what_json_cannot_tell_is_left_out_by_name(tmp_path):
 def test_tensorboard_shows_the_same_numbers_at_the_same_steps(tmp_path):
     writer = results.Results(tmp_path)
     for step in (10, 20):
-        writer.add(EVALUATION, **(KEY | {"step": step}), kind="retrieval", seconds=1.5)
+        add(tmp_path, writer=writer, step=step)
     writer.close()
     (path,) = (tmp_path / "tensorboard" / "evaluations").iterdir()
     shown = []
