@@ -8,14 +8,17 @@ from bigclip.checkpoints.store import (
     export,
     folder,
     params_shapes,
+    read_array,
     read_manifest,
     restore_params,
     restore_state,
     step_path,
     steps,
 )
+from bigclip.checkpoints.streaming import Pending, write_streaming
 
 __all__ = [
+    "Pending",
     "Writer",
     "arrays",
     "at_step",
@@ -25,9 +28,11 @@ __all__ = [
     "make_manifest",
     "package_versions",
     "params_shapes",
+    "read_array",
     "read_manifest",
     "restore_params",
     "restore_state",
     "step_path",
     "steps",
+    "write_streaming",
 ]

@@ -15,6 +15,11 @@ STACKED = "blocks"
 _UNSTACKED = re.compile(r"block_(\d{2,})")
 
 
+def stacked_layer(path: str, layer: int) -> str:
+    """Return the unrolled path of one layer of "image/blocks/..."."""
+    return f"/{path}".replace(f"/{STACKED}/", f"/block_{layer:02d}/", 1)[1:]
+
+
 def stack(tree: Any) -> Any:
     """Gather `block_00`, `block_01`, ... into `blocks`, wherever they occur in nested dicts.
 
