@@ -1,9 +1,7 @@
 """What a checkpoint offers to an export: its manifest, and its arrays one by one."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
 
-import jax
 import numpy as np
 from etils import epath
 
@@ -12,9 +10,8 @@ from bigclip.config import ConfigError
 from bigclip.data.preprocess import Preprocess
 from bigclip.data.tokenizer import Tokenizer
 from bigclip.interop.files import Spec
-from bigclip.interop.mapping import Link, Row, Shape, cover
-from bigclip.models.layers import STACKED, stacked_layer
-from bigclip.parallel import path_name
+from bigclip.interop.mapping import Link, Row, cover
+from bigclip.models.layers import places
 
 TASK = "contrastive"  # the task whose models other frameworks know: two towers and a scale
 _FLOAT32 = np.dtype(np.float32)
@@ -59,25 +56,13 @@ class Outgoing:
         self.tokenizer = Tokenizer.from_dict(self.manifest["tokenizer"])
         self.towers = tuple(self.manifest.get("towers", ("image", "text")))
         self.step, self.examples_seen = self.manifest["step"], self.manifest["examples_seen"]
-        self._stored: dict[str, tuple[str, int | None]] = {}  # our path -> array, and its layer
-        self._held: dict[str, np.ndarray] = {}
-        self.shapes: dict[str, Shape] = {}
-        self._list(checkpoints.params_shapes(self._place, item=self._item))
-
-    def _list(self, tree: Any) -> None:
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-            name = path_name(path)
-            if f"/{STACKED}/" not in name:
-                self._stored[name], self.shapes[name] = (name, None), tuple(leaf.shape)
-                continue
-            for layer in range(leaf.shape[0]):
-                unrolled = stacked_layer(name, layer)
-                self._stored[unrolled] = name, layer
-                self.shapes[unrolled] = tuple(leaf.shape[1:])
+        self._places = places(checkpoints.params_shapes(self._place, item=self._item))
+        self.shapes = {name: place.shape for name, place in self._places.items()}
+        self._held: dict[str, np.ndarray] = {}  # scanned layers
 
     def read(self, name: str) -> np.ndarray:
         """Read one parameter, float32, by its path with layers unrolled."""
-        stored, layer = self._stored[name]
+        stored, layer, _ = self._places[name]
         if layer is None:
             return checkpoints.read_array(self._place, stored, self._item)
         if stored not in self._held:
@@ -86,7 +71,7 @@ class Outgoing:
 
     def _forget(self, needed: Iterable[str] = ()) -> None:
         """Let go of scanned layers, but for those that the next parameters need."""
-        stored = {self._stored[name][0] for name in needed}
+        stored = {self._places[name].stored for name in needed}
         self._held = {name: array for name, array in self._held.items() if name in stored}
 
     def translated(
@@ -114,7 +99,7 @@ class Outgoing:
         """
         found = cover(rows, self.architecture, ours=self.shapes, without=without, where=where)
         # Layers of one scanned array follow each other.
-        found.sort(key=lambda link: [self._stored[name] for name in link.ours][0][0])
+        found.sort(key=lambda link: self._places[link.ours[0]].stored)
         specs = {link.theirs: Spec(link.their_shape(self.shapes), _FLOAT32) for link in found}
         computed = dict(extra or {})
         specs |= {name: spec for name, (spec, _) in computed.items()}
