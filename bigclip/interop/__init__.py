@@ -1,0 +1,1 @@
+"""Weights in and out: mapping tables between our parameters and other libraries' files."""
