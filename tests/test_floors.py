@@ -32,12 +32,14 @@ FLOORS = {
     "plan": 5,
     "probe": 5,
     "demo": 5,
+    "convert": 5,
 }
 # Rooms of one floor that may know each other, and in which direction.
 ALLOWED_BESIDE = {
     ("parallel", "config"),
     ("training", "checkpoints"),
     ("evals", "api"),
+    ("interop", "api"),
     ("reports", "evals"),
     ("serving", "evals"),
     # The package's root offers `bigclip.load`, imported when it is asked for.

@@ -32,6 +32,7 @@ def import_model(
     image_size: int | None = None,
     context_length: int | None = None,
     scan: bool = True,
+    verify: Callable[[Path], None] | None = None,
 ) -> tuple[str, ...]:
     """Write a foreign model as a checkpoint, array by array.
 
@@ -43,6 +44,8 @@ def import_model(
         context_length: tokens, if the text tower's positions are to be resized.
         scan: whether layers are stored scanned, as training on accelerators wants them, or one by
             one. Either can be loaded and trained either way.
+        verify: (path of what was written), before it appears at `dest`; an error of it leaves
+            nothing behind.
 
     Returns:
         What the user should know.
@@ -87,6 +90,8 @@ def import_model(
         for child in list(inside.iterdir()):
             child.rename(temporary / child.name)
         inside.rmdir()
+        if verify is not None:
+            verify(temporary)
     return tuple(notes)
 
 

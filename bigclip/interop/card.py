@@ -1,0 +1,147 @@
+"""The model card of an export: what the model is, how to use it, and how exact the copy is."""
+
+import importlib.metadata
+from collections.abc import Sequence
+
+from bigclip.interop.format import Format
+from bigclip.interop.outgoing import Outgoing
+from bigclip.interop.verify import Figure
+
+_USAGE = {
+    "transformers": """\
+from PIL import Image
+from transformers import AutoModel, AutoProcessor
+
+model = AutoModel.from_pretrained("{path}")
+processor = AutoProcessor.from_pretrained("{path}")
+inputs = processor(
+    text=["a cat", "a dog"],
+    images=Image.open("picture.png"),
+    padding="max_length",
+    truncation=True,
+    return_tensors="pt",
+)
+print(model(**inputs).logits_per_image)""",
+    "open_clip": """\
+import open_clip
+from PIL import Image
+
+model, _, preprocess = open_clip.create_model_and_transforms("local-dir:{path}")
+tokenizer = open_clip.get_tokenizer("local-dir:{path}")
+image_emb = model.encode_image(preprocess(Image.open("picture.png"))[None], normalize=True)
+text_emb = model.encode_text(tokenizer(["a cat", "a dog"]), normalize=True)
+print(image_emb @ text_emb.T * model.logit_scale.exp())""",
+    "timm": """\
+import timm
+
+model = timm.create_model("local-dir:{path}", pretrained=True).eval()
+transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))""",
+    "openai": """\
+import clip
+
+model, preprocess = clip.load("{path}", device="cpu")""",
+    "safetensors": """\
+from safetensors.numpy import load_file
+
+params = load_file("{path}")  # names and shapes: docs/weights_format.md of bigclip""",
+    "big_vision": """\
+import numpy as np
+
+params = np.load("{path}")  # keys with slashes, as big_vision's utils.load_params reads them""",
+    "onnx": """\
+import onnxruntime
+
+session = onnxruntime.InferenceSession("{path}/model.onnx")
+print([(one.name, one.shape) for one in session.get_inputs()])""",
+}
+_TAGS = {"transformers": "transformers", "open_clip": "open_clip", "timm": "timm"}
+
+
+def model_card(model: Outgoing, format: Format, path: str, figures: Sequence[Figure] | None) -> str:
+    """Write the card.
+
+    Args:
+        model: the checkpoint.
+        format: of the export.
+        path: what the export is called, for the lines that load it.
+        figures: of `verify.compare`; None if it was not run.
+
+    Returns:
+        Markdown, with the header that model hubs read.
+    """
+    tag = _TAGS.get(format.name)
+    header = ["---", *([f"library_name: {tag}"] if tag else [])]
+    if set(model.towers) == {"image", "text"}:
+        header.append("pipeline_tag: zero-shot-image-classification")
+    header += ["tags:", "- clip", "- bigclip", "---"]
+    parts = [
+        "\n".join(header),
+        f"# {path}",
+        f"{_summary(model)} Exported by bigclip {importlib.metadata.version('bigclip')} for "
+        f"{format.title}.",
+        "## Use",
+        f"```python\n{_USAGE[format.name].format(path=path)}\n```",
+        "## Model",
+        _table(("", ""), _facts(model)),
+        "## How exact this copy is",
+        _proof(format, figures),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _summary(model: Outgoing) -> str:
+    kind = "An image-text model" if len(model.towers) > 1 else f"An {model.towers[0]} tower"
+    origin = model.manifest.get("origin")
+    if origin:
+        return f"{kind}, imported from {origin['format']} ({origin['source']})."
+    return f"{kind} pretrained with a {model.loss} loss."
+
+
+def _facts(model: Outgoing) -> list[tuple[str, str]]:
+    image, text = model.architecture["image"], model.architecture["text"]
+    prepare, count = model.preprocess, sum(_size(shape) for shape in model.shapes.values())
+    facts = [
+        ("parameters", f"{count:,}"),
+        ("step, examples seen", f"{model.step:,}, {model.examples_seen:,}"),
+        ("embedding", f"{model.architecture['embed_dim']} dimensions"),
+        ("pictures", f"{prepare.size} x {prepare.size}, {prepare.resize}, {prepare.interpolation}"),
+        ("pixel mean, deviation", f"{list(prepare.mean)}, {list(prepare.std)}"),
+    ]
+    facts += [(f"image tower: {key}", str(value)) for key, value in image.items()]
+    if "text" in model.towers:
+        facts += [(f"text tower: {key}", str(value)) for key, value in text.items()]
+        facts.append(("cleaning of texts", model.tokenizer.clean))
+    return facts
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for length in shape:
+        size *= length
+    return size
+
+
+def _proof(format: Format, figures: Sequence[Figure] | None) -> str:
+    if figures is None:
+        return (
+            "Not measured: `python -m bigclip.convert ... --verify` compares it with the original "
+            f"(needs `{format.install}`)."
+        )
+    rows = [
+        (
+            one.what,
+            one.inputs,
+            f"{one.value:.2g} {one.unit}" + (f": {one.note}" if one.note else ""),
+        )
+        for one in figures
+    ]
+    return "Largest difference from the original, in float32:\n\n" + _table(
+        ("what", "on", "difference"), rows
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
