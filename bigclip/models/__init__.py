@@ -2,23 +2,33 @@
 
 from bigclip.models.architectures import ARCHITECTURES, architecture
 from bigclip.models.attention import ATTENTIONS
+from bigclip.models.batch_norm import STATISTICS
 from bigclip.models.features import image_features, layer_names
-from bigclip.models.flops import image_flops, text_flops
+from bigclip.models.flops import block_flops, image_flops, resnet_blocks, text_flops
 from bigclip.models.image import ImageTower
 from bigclip.models.layers import stack, unstack
 from bigclip.models.partition import PARTITION_RULES
+from bigclip.models.resnet import ModifiedResNet
 from bigclip.models.text import TextTower
+from bigclip.models.towers import embed_in_training, image_tower, is_resnet
 
 __all__ = [
     "ARCHITECTURES",
     "ATTENTIONS",
     "PARTITION_RULES",
+    "STATISTICS",
     "ImageTower",
+    "ModifiedResNet",
     "TextTower",
     "architecture",
+    "block_flops",
+    "embed_in_training",
     "image_features",
     "image_flops",
+    "image_tower",
+    "is_resnet",
     "layer_names",
+    "resnet_blocks",
     "stack",
     "text_flops",
     "unstack",

@@ -5,10 +5,12 @@ elementwise rest (norms, activations, softmax) is some percent on a wide tower a
 units. A training step costs three forward passes, whatever is recomputed in between.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bigclip.models.image import kept_patches
+from bigclip.models.resnet import STRIDE, BlockShape, block_shapes
+from bigclip.models.towers import is_resnet
 
 
 def image_flops(arch: Mapping[str, Any], *, drop: bool = False) -> int:
@@ -19,6 +21,9 @@ def image_flops(arch: Mapping[str, Any], *, drop: bool = False) -> int:
         drop: whether `patch_dropout` is at work, as in training.
     """
     image, dim = arch["image"], arch["embed_dim"]
+    if is_resnet(image):
+        blocks = sum(block_flops(shape, side) for shape, side in resnet_blocks(image))
+        return _resnet_stem_flops(image) + blocks + _attention_pool_flops(image, dim)
     width = image["width"]
     grid = image["image_size"] // image["patch_size"]
     num_tokens = grid**2
@@ -64,3 +69,37 @@ def _stem_flops(image: Mapping[str, Any]) -> int:
         flops += 2 * side**2 * 9 * channels * outputs
         channels = outputs
     return flops + 2 * grid**2 * channels * width
+
+
+def resnet_blocks(image: Mapping[str, Any]) -> Iterator[tuple[BlockShape, int]]:
+    """Yield the blocks of a ResNet, each with the side in pixels of what enters it."""
+    side = image["image_size"] // 4
+    for stage in block_shapes(image["stages"], image["width"]):
+        for shape in stage:
+            yield shape, side
+            side //= shape.stride
+
+
+def block_flops(shape: BlockShape, side: int) -> int:
+    """Return the FLOPs of a bottleneck block, forward.
+
+    Args:
+        shape: of the block.
+        side: of the feature map that enters, in pixels.
+    """
+    inside = shape.planes * (shape.inputs + 9 * shape.planes)
+    behind = shape.outputs * (shape.planes + (shape.inputs if shape.has_shortcut else 0))
+    return 2 * side**2 * inside + 2 * (side // shape.stride) ** 2 * behind
+
+
+def _resnet_stem_flops(image: Mapping[str, Any]) -> int:
+    half = image["width"] // 2
+    weights = 9 * (3 * half + half * half + half * image["width"])
+    return 2 * (image["image_size"] // 2) ** 2 * weights
+
+
+def _attention_pool_flops(image: Mapping[str, Any], dim: int) -> int:
+    """Keys and values of every position and of the mean, query and output of the mean alone."""
+    width = 32 * image["width"]
+    num_tokens = (image["image_size"] // STRIDE) ** 2 + 1
+    return 2 * width**2 * (2 * num_tokens + 1) + 4 * num_tokens * width + 2 * width * dim

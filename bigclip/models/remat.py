@@ -1,17 +1,26 @@
 """Rematerialisation policies by name: what a block keeps for the backward pass."""
 
+from typing import Any
+
 import jax
 from flax import linen as nn
 
 from bigclip.config import choose
+
+
+def _products_with_weights(primitive: Any, *arguments: Any, **params: Any) -> bool:
+    """Tell whether an operation is a product with weights: a dense layer or a convolution."""
+    dense = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+    return primitive.name == "conv_general_dilated" or dense(primitive, *arguments, **params)
+
 
 # name -> the policy of jax.checkpoint; a policy of None keeps a block's inputs only.
 POLICIES = {
     "none": None,  # no rematerialisation: keep every activation
     "full": None,  # keep the inputs of each block, recompute the rest
     "dots": jax.checkpoint_policies.dots_saveable,  # keep all products, with attention logits
-    # Keep the products with weights, recompute attention logits and everything elementwise.
-    "dots_no_batch": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    # Keep the products with weights, recompute attention logits, norms, everything elementwise.
+    "dots_no_batch": _products_with_weights,
 }
 
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from bigclip import models
 from bigclip.losses import PairOptions, choose_implementation, pair_bytes, pair_flops
 from bigclip.models.image import kept_patches
 from bigclip.parallel import num_batch_shards
@@ -31,25 +32,54 @@ from bigclip.training.outline import Outline, Rule
 
 
 class Tower(NamedTuple):
-    """A transformer, as far as its products go."""
+    """A tower, as far as its layers go; figures are of one example.
 
-    num_tokens: int
-    width: int
-    mlp_width: int
-    depth: int
+    Attributes:
+        num_layers: blocks.
+        outputs: elements that leave the layers, over all of them.
+        recomputed_flops: policy of rematerialisation -> FLOPs of what the backward pass computes
+            again inside the layers; policies without any are not there.
+    """
+
+    num_layers: int
+    outputs: int
+    recomputed_flops: Mapping[str, int]
+
+
+def _transformer(fields: Mapping[str, Any], num_tokens: int) -> Tower:
+    # "full" computes all products of a layer again but the MLP's last, whose result nothing needs;
+    # "dots_no_batch" the two of attention.
+    width, depth = fields["width"], fields["depth"]
+    attention = depth * 4 * num_tokens**2 * width
+    products = depth * 2 * num_tokens * (4 * width**2 + width * fields["mlp_width"])
+    return Tower(
+        depth,
+        depth * num_tokens * width,
+        {"dots_no_batch": attention, "full": attention + products},
+    )
+
+
+def _resnet(image: Mapping[str, Any]) -> Tower:
+    # "full" computes all convolutions again: a normalisation needs what enters it.
+    blocks = list(models.resnet_blocks(image))
+    return Tower(
+        len(blocks),
+        sum((side // shape.stride) ** 2 * shape.outputs for shape, side in blocks),
+        {"full": sum(models.block_flops(shape, side) for shape, side in blocks)},
+    )
 
 
 def towers(arch: Mapping[str, Any]) -> dict[str, Tower]:
     """The two towers of an architecture."""
     image, text = arch["image"], arch["text"]
+    found = {"text": _transformer(text, text["context_length"])}
+    if models.is_resnet(image):
+        return {"image": _resnet(image), **found}
     num_tokens = (image["image_size"] // image["patch_size"]) ** 2
     if image["patch_dropout"]:
         num_tokens = kept_patches(num_tokens, image["patch_dropout"])
     num_tokens += image["pool"] == "class"
-    return {
-        "image": Tower(num_tokens, image["width"], image["mlp_width"], image["depth"]),
-        "text": Tower(text["context_length"], text["width"], text["mlp_width"], text["depth"]),
-    }
+    return {"image": _transformer(image, num_tokens), **found}
 
 
 class Sent(NamedTuple):
@@ -148,21 +178,6 @@ class Estimate(NamedTuple):
     implementation: str
 
 
-def recomputed_flops(arch: Mapping[str, Any], remat: str) -> int:
-    """FLOPs per example of what the backward pass computes again inside the layers.
-
-    "full" computes all products of a layer again but the MLP's last, whose result nothing needs;
-    "dots_no_batch" the two of attention.
-    """
-    total = 0
-    for n, w, m, depth in towers(arch).values():
-        if remat in ("full", "dots_no_batch"):
-            total += depth * 4 * n**2 * w
-        if remat == "full":
-            total += depth * 2 * n * (4 * w**2 + w * m)
-    return total
-
-
 class StateSizes(NamedTuple):
     """What the state takes on one device, in bytes, and how many parameters there are."""
 
@@ -216,7 +231,7 @@ def estimate(
     num_slices, local = batch_size // micro, micro // shards
     both = towers(arch)
     kept, unspared = kept_bytes(manifest), kept_bytes(manifest, remat="none")
-    at_work = 2 * unspared / sum(one.depth for one in both.values())
+    at_work = 2 * unspared / sum(one.num_layers for one in both.values())
     embeddings = 2 * 4 * 4 * arch["embed_dim"] * batch_size // shards
     gradients = parameters  # float32, like what they belong to
     activations = local * (kept + at_work) / tensor + embeddings + gradients
@@ -239,11 +254,12 @@ def estimate(
     }
     model = flops.model_flops(task, batch_size, groups)
     forward = {tower: model[tower] // flops.PASSES // batch_size for tower in both}
-    again = recomputed_flops(arch, remat) + (sum(forward.values()) if num_slices > 1 else 0)
+    again = sum(one.recomputed_flops.get(remat, 0) for one in both.values())
+    again += sum(forward.values()) if num_slices > 1 else 0
     hardware = sum(model.values()) + batch_size * again
     if implementation == "dense":  # keeps the logits, and does not compute them again
         hardware -= pair_flops(batch_size, arch["embed_dim"]) // 4
-    outputs = sum(one.depth * one.num_tokens * one.width for one in both.values())
+    outputs = sum(one.outputs for one in both.values())
     sent = communication(
         chip,
         dict(mesh.shape),

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from bigclip.parallel import batch_sharding, replicated
 from bigclip.planning.flops import Counted, traced_flops
 from bigclip.tasks import Task
+from bigclip.tasks.task import STATISTICS
 from bigclip.training.jitted import jit_step, state_layout
 from bigclip.training.outline import Rule
 from bigclip.training.state import TrainState
@@ -207,11 +208,12 @@ def compile_objective(
 def abstract_outputs(
     task: Task, params: Any, examples: Mapping[str, jax.ShapeDtypeStruct]
 ) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes of what `task.forward` gives for a global batch."""
+    """Shapes of what `task.forward` gives for a global batch, as `task.objective` takes it."""
     batch_size = next(iter(examples.values())).shape[0]
     rngs = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch_size))
 
     def bare(tree: Any) -> Any:
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
 
-    return jax.eval_shape(task.forward, bare(params), bare(dict(examples)), rngs)
+    outputs = jax.eval_shape(task.forward, bare(params), bare(dict(examples)), rngs)
+    return {name: value for name, value in outputs.items() if name != STATISTICS}

@@ -1,7 +1,7 @@
 """Two towers and a contrastive loss over all pairs of the global batch: CLIP, SigLIP and kin."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,7 +11,7 @@ from bigclip import models
 from bigclip.config import ConfigError, call, choose, plain, resolve
 from bigclip.losses import PairOptions, sigmoid_loss, softmax_loss
 from bigclip.tasks.captions import caption_id
-from bigclip.tasks.task import Examples, Outputs, Params, Task
+from bigclip.tasks.task import STATISTICS, Examples, Outputs, Params, Task
 
 # As published: CLIP starts at a temperature of 0.07 and clips the scale at 100 "to prevent
 # instability" (section 2.5); SigLIP starts at 10 with a bias of -10 and does not clip (section
@@ -69,7 +69,8 @@ def contrastive(
         pairs: how the pairs of the batch are computed (all at once, gathered, around a ring), and
             what equal captions count as: see `bigclip.losses.PairOptions`.
         dtype: type of the towers' matrix products, "bfloat16" or "float32".
-        scan: whether the towers' layers are scanned (compiles once for all) or unrolled.
+        scan: whether the towers' layers are scanned (compiles once for all) or unrolled; those of
+            a ResNet always are unrolled.
         remat: what the backward pass computes again, see `bigclip.models.remat`.
         attention: "auto" (on TPUs, the kernel of `bigclip.models.fused_attention` where it fits)
             or "plain".
@@ -98,15 +99,9 @@ def contrastive(
     choose(dtype, {"bfloat16": 0, "float32": 0}, "config.task.dtype")
     arch = models.architecture(plain(architecture), **plain(overrides or {}))
     choose(attention, dict.fromkeys(models.ATTENTIONS), "config.task.attention")
-    how = {
-        "embed_dim": arch["embed_dim"],
-        "dtype": jnp.dtype(dtype),
-        "scan": scan,
-        "remat": remat,
-        "attention": attention,
-    }
-    image_tower = models.ImageTower(**arch["image"], **how)
-    text_tower = models.TextTower(**arch["text"], **how)
+    how = {"dtype": jnp.dtype(dtype), "scan": scan, "remat": remat, "attention": attention}
+    image_tower = models.image_tower(arch, **how)
+    text_tower = models.TextTower(arch["embed_dim"], **arch["text"], **how)
     image_size, context_length = arch["image"]["image_size"], arch["text"]["context_length"]
 
     def init(rng: jax.Array) -> Params:
@@ -122,9 +117,9 @@ def contrastive(
             params["logit_bias"] = jnp.float32(init_logit_bias)
         return params
 
-    def embed_images(params: Params, images: jax.Array, rngs: jax.Array | None = None) -> jax.Array:
+    def embed_images(params: Params, images: jax.Array) -> jax.Array:
         pixels = normalise_pixels(images, mean, std)
-        emb, _ = image_tower.apply({"params": params["image"]}, pixels, keys=rngs)
+        emb, _ = image_tower.apply({"params": params["image"]}, pixels)
         return normalise(emb)
 
     def embed_texts(params: Params, tokens: jax.Array) -> jax.Array:
@@ -137,11 +132,26 @@ def contrastive(
         pixels = normalise_pixels(images, mean, std)
         return models.image_features(image_tower, params["image"], pixels, layers)
 
-    def forward(params: Params, examples: Examples, rngs: jax.Array) -> Outputs:
+    def forward(
+        params: Params,
+        examples: Examples,
+        rngs: jax.Array,
+        *,
+        frozen: Collection[str] = frozenset(),
+    ) -> Outputs:
+        image_emb, statistics = models.embed_in_training(
+            image_tower,
+            params["image"],
+            normalise_pixels(examples["image"], mean, std),
+            keys=rngs,
+            frozen={path.removeprefix("image/") for path in frozen if path.startswith("image/")},
+        )
         outputs = {
-            "image_emb": embed_images(params, examples["image"], rngs),
+            "image_emb": normalise(image_emb),
             "text_emb": embed_texts(params, examples["text"]),
         }
+        if statistics:
+            outputs[STATISTICS] = {"image": statistics}
         if how_pairs.duplicates != "negative":
             outputs["caption_id"] = caption_id(examples["text"])
         return outputs
@@ -179,7 +189,7 @@ def contrastive(
         objective=objective,
         embed_images=embed_images,
         embed_texts=embed_texts,
-        image_layers=models.layer_names(arch["image"]["depth"]),
+        image_layers=models.layer_names(arch["image"]),
         image_features=image_features,
         towers={"image": ("image",), "text": ("text",)},
         score=score,

@@ -4,10 +4,18 @@ The cut between `forward` and `objective` carries the whole framework. `forward`
 example see another, so that it may be scanned over micro-batches, recomputed, and sharded by
 partition rules alone. `objective` never touches pixels or tokens, so that all pairs of a global
 batch meet there at the price of their embeddings.
+
+There is one exception: batch normalisation, in a tower that has it and trains by the statistics
+of the batch. There each example sees the mean and the variance of the others. Sharding changes
+nothing about that, since these are means over all devices. Micro-batches do: each slice is
+normalised by its own statistics, so that loss and gradient are those of the slices, not of the
+whole batch, and the running statistics follow the mean over the slices. The pairs of the loss are
+still those of the whole batch. Evaluation always goes by the running statistics, where no example
+sees another.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple, Protocol
 
 import jax
 
@@ -15,7 +23,23 @@ from bigclip.parallel import Rules
 
 Params = Any  # a tree of float32 arrays
 Examples = dict[str, jax.Array]  # "image": uint8 [b, H, W, 3], "text": int32 [b, L], ...
-Outputs = dict[str, jax.Array]  # what `forward` gives per example, leading axis b
+Outputs = dict[str, Any]  # what `forward` gives: arrays [b, ...], one row per example
+# The one output without batch axis, where there is any: new values of running statistics, as a tree
+# with the paths of the parameters that they replace. `objective` does not get it.
+STATISTICS = "statistics"
+
+
+class Forward(Protocol):
+    """The type of `Task.forward`."""
+
+    def __call__(
+        self,
+        params: Params,
+        examples: Examples,
+        rngs: jax.Array,
+        *,
+        frozen: Collection[str] = frozenset(),
+    ) -> Outputs: ...
 
 
 class Task(NamedTuple):
@@ -23,7 +47,9 @@ class Task(NamedTuple):
 
     Attributes:
         init: (rng) -> params.
-        forward: (params, examples, rngs [b]) -> outputs; one key per example. None sees another.
+        forward: (params, examples, rngs [b], frozen=()) -> outputs, in training; one key per
+            example. None sees another, but for batch normalisation, see above. `frozen` are the
+            paths of parameters that do not train: running statistics among them are constants.
         objective: (params, outputs, progress) -> (loss, metrics), on the outputs of the whole
             global batch. `progress` in [0, 1] is the part of the run that is done.
         embed_images: (params, images uint8 [b, H, W, 3]) -> array or tree, leading axis b.
@@ -43,7 +69,7 @@ class Task(NamedTuple):
     """
 
     init: Callable[[jax.Array], Params]
-    forward: Callable[[Params, Examples, jax.Array], Outputs]
+    forward: Forward
     objective: Callable[[Params, Outputs, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
     embed_images: Callable[[Params, jax.Array], Any]
     embed_texts: Callable[[Params, jax.Array], Any]

@@ -3,15 +3,17 @@
 Because `forward` never lets one example see another and `objective` sees all outputs together,
 the loss and its gradient are those of the whole batch: every negative is kept. The backward pass
 computes each slice again (`jax.checkpoint`), which costs one more forward pass of the towers.
+Where a tower normalises by the batch, it does so slice by slice: see `bigclip.tasks.task`.
 Source of the idea: GradCache (arXiv 2101.06983); here the compiler keeps the books.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 import jax
 
 from bigclip.parallel import num_batch_shards, shard_batch
-from bigclip.tasks.task import Examples, Outputs, Params, Task
+from bigclip.tasks.task import STATISTICS, Examples, Outputs, Params, Task
 
 
 def _cut(x: jax.Array, num_slices: int, num_shards: int) -> jax.Array:
@@ -40,6 +42,7 @@ def forward_in_slices(
     rngs: jax.Array,
     *,
     micro_batch_size: int | None,
+    frozen: Collection[str] = frozenset(),
 ) -> Outputs:
     """Compute `task.forward` for a whole batch.
 
@@ -49,13 +52,15 @@ def forward_in_slices(
         examples: arrays [B, ...].
         rngs: keys [B], one per example, so that slices change no random number.
         micro_batch_size: examples per slice, over all devices; None runs the batch at once.
+        frozen: paths of the parameters that do not train.
 
     Returns:
-        The outputs, [B, ...], in the order of the examples.
+        The outputs, [B, ...], in the order of the examples; running statistics, which have no
+        batch axis, as the mean over the slices.
     """
     batch_size = rngs.shape[0]
     if micro_batch_size is None or micro_batch_size == batch_size:
-        return task.forward(params, examples, rngs)
+        return task.forward(params, examples, rngs, frozen=frozen)
     mesh = jax.sharding.get_abstract_mesh()
     num_shards = num_batch_shards(mesh) if mesh.axis_names else 1
     num_slices = batch_size // micro_batch_size
@@ -65,14 +70,17 @@ def forward_in_slices(
 
     def one_slice(_: None, inputs: tuple[Any, jax.Array]) -> tuple[None, Outputs]:
         inputs = jax.tree.map(shard_batch, inputs)
-        return None, task.forward(params, *inputs)
+        return None, task.forward(params, *inputs, frozen=frozen)
 
     _, outputs = jax.lax.scan(
         jax.checkpoint(one_slice, prevent_cse=False),
         None,
         (jax.tree.map(cut, examples), cut(rngs)),
     )
-    return jax.tree.map(lambda x: shard_batch(_join(x, num_slices, num_shards)), outputs)
+    outputs = dict(outputs)
+    statistics = jax.tree.map(lambda x: x.mean(axis=0), outputs.pop(STATISTICS, None))
+    joined = jax.tree.map(lambda x: shard_batch(_join(x, num_slices, num_shards)), outputs)
+    return joined if statistics is None else {**joined, STATISTICS: statistics}
 
 
 def step_keys(rng: jax.Array, step: jax.Array, batch_size: int) -> jax.Array:

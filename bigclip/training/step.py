@@ -1,6 +1,6 @@
 """One update: forward in slices, objective on the global batch, gradient, optimizer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import optax
 
 from bigclip.parallel import path_name
-from bigclip.tasks.task import Task
-from bigclip.training.groups import Group
+from bigclip.tasks.task import STATISTICS, Task
+from bigclip.training.groups import Group, constants, is_statistic
 from bigclip.training.micro_batches import forward_in_slices, step_keys
 from bigclip.training.state import TrainState
 
@@ -24,14 +24,44 @@ def loss_and_metrics(
     progress: jax.Array,
     *,
     micro_batch_size: int | None,
-) -> tuple[jax.Array, Metrics]:
-    """Loss of a global batch, and the objective's metrics."""
-    outputs = forward_in_slices(task, params, examples, rngs, micro_batch_size=micro_batch_size)
-    return task.objective(params, outputs, progress)
+    frozen: Collection[str] = frozenset(),
+) -> tuple[jax.Array, tuple[Metrics, dict[str, Any]]]:
+    """Loss of a global batch; the objective's metrics, and new running statistics if any.
+
+    Args:
+        task: what learns.
+        params: its parameters.
+        examples: arrays [B, ...].
+        rngs: keys [B].
+        progress: part of the run that is done.
+        micro_batch_size: see `forward_in_slices`.
+        frozen: likewise.
+    """
+    outputs = forward_in_slices(
+        task, params, examples, rngs, micro_batch_size=micro_batch_size, frozen=frozen
+    )
+    statistics = outputs.pop(STATISTICS, {})
+    loss, metrics = task.objective(params, outputs, progress)
+    return loss, (metrics, statistics)
+
+
+def put_statistics(params: Any, statistics: Mapping[str, Any]) -> Any:
+    """Replace the leaves of nested dicts that `statistics` has, at the same paths."""
+    new = {
+        name: put_statistics(params[name], value) if isinstance(value, Mapping) else value
+        for name, value in statistics.items()
+    }
+    return {**params, **new}
 
 
 def _norms(name: str, tree: Any) -> Metrics:
-    """Norm of a tree and of each of its branches: of each tower and of the scalars."""
+    """Norm of a tree and of each of its branches: of each tower and of the scalars.
+
+    Running statistics do not count: they are measured, and not learned.
+    """
+    tree = jax.tree_util.tree_map_with_path(
+        lambda path, x: None if is_statistic(path_name(path)) else x, tree
+    )
     norms = {name: optax.tree.norm(tree)}
     for branch, values in tree.items():
         norms[f"{name}/{branch}"] = optax.tree.norm(values)
@@ -54,7 +84,8 @@ def make_step(
         task: what learns.
         optimizer: of `make_optimizer`.
         groups: {path: group}, of the same; frozen parameters get no gradient, so that XLA drops
-            the backward pass that only they would need.
+            the backward pass that only they would need. Running statistics are no frozen
+            parameters: after each update they get their new values.
         rng: the run's key.
         total_steps: length of the run, for `progress`.
         micro_batch_size: see `forward_in_slices`.
@@ -63,6 +94,8 @@ def make_step(
     Returns:
         (state, examples) -> (state, metrics); metrics are float32 scalars over the global batch.
     """
+
+    frozen = constants(groups)
 
     def stop_frozen(params: Any) -> Any:
         return jax.tree_util.tree_map_with_path(
@@ -75,7 +108,7 @@ def make_step(
         rngs = step_keys(rng, state.step, batch_size)
         progress = state.step.astype(jnp.float32) / max(total_steps, 1)
 
-        def loss_fn(params: Any) -> tuple[jax.Array, Metrics]:
+        def loss_fn(params: Any) -> tuple[jax.Array, tuple[Metrics, dict[str, Any]]]:
             return loss_and_metrics(
                 task,
                 stop_frozen(params),
@@ -83,11 +116,14 @@ def make_step(
                 rngs,
                 progress,
                 micro_batch_size=micro_batch_size,
+                frozen=frozen,
             )
 
-        (loss, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        gradient = jax.value_and_grad(loss_fn, has_aux=True)
+        (loss, (metrics, statistics)), grads = gradient(state.params)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = task.constrain(optax.apply_updates(state.params, updates))
+        params = put_statistics(params, statistics)
         ema = state.ema
         if ema_decay is not None:
             # Corrected for the start, so that the first steps do not dwell on the initial values.

@@ -8,15 +8,30 @@ import jax.numpy as jnp
 import pytest
 
 from bigclip.config import ConfigError
-from bigclip.models import ARCHITECTURES, ImageTower, TextTower, architecture
+from bigclip.models import (
+    ARCHITECTURES,
+    STATISTICS,
+    ImageTower,
+    ModifiedResNet,
+    TextTower,
+    architecture,
+    image_tower,
+    is_resnet,
+)
 
-# Parameters of the published models, as transformers builds them on torch's meta device from the
-# published configs; with logit scale (CLIP) or logit scale and bias (SigLIP).
+# Parameters of the published models, as transformers (the ResNets: openai/CLIP) builds them on
+# torch's meta device from the published configs; with logit scale (CLIP) or logit scale and bias
+# (SigLIP).
 PUBLISHED = {
     "clip-vit-b-32": 151_277_313,
     "clip-vit-b-16": 149_620_737,
     "clip-vit-l-14": 427_616_513,
     "clip-vit-l-14-336": 427_944_193,
+    "clip-rn50": 102_007_137,
+    "clip-rn101": 119_688_033,
+    "clip-rn50x4": 178_300_601,
+    "clip-rn50x16": 290_979_217,
+    "clip-rn50x64": 623_258_305,
     "openclip-vit-h-14": 986_109_441,
     "openclip-vit-g-14": 1_366_678_273,
     "openclip-vit-bigg-14": 2_539_567_105,
@@ -48,14 +63,14 @@ PUBLISHED = {
 
 
 def shapes(arch):
-    image_tower = ImageTower(**arch["image"], embed_dim=arch["embed_dim"], scan=True)
+    pictures = image_tower(arch, scan=True)
     text_tower = TextTower(**arch["text"], embed_dim=arch["embed_dim"], scan=True)
     size = arch["image"]["image_size"]
     images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     tokens = jax.ShapeDtypeStruct((1, arch["text"]["context_length"]), jnp.int32)
     key = jax.random.key(0)
     return {
-        "image": jax.eval_shape(image_tower.init, key, images)["params"],
+        "image": jax.eval_shape(pictures.init, key, images)["params"],
         "text": jax.eval_shape(text_tower.init, key, tokens)["params"],
     }
 
@@ -65,7 +80,12 @@ def test_parameter_count_is_the_published_one(name):
     tree = shapes(architecture(name))
     assert {leaf.dtype for leaf in jax.tree.leaves(tree)} == {jnp.dtype("float32")}
     num_scalars = 1 if "clip-" in name else 2  # of the task: logit scale, and SigLIP's bias
-    assert sum(leaf.size for leaf in jax.tree.leaves(tree)) + num_scalars == PUBLISHED[name]
+    learnt = [
+        leaf.size
+        for path, leaf in jax.tree.leaves_with_path(tree)
+        if path[-1].key not in STATISTICS  # which PyTorch does not count as parameters
+    ]
+    assert sum(learnt) + num_scalars == PUBLISHED[name]
 
 
 def test_every_architecture_is_covered():
@@ -77,8 +97,10 @@ def test_table_is_complete_plain_data(name):
     arch = architecture(name)
     assert json.loads(json.dumps(arch)) == arch
     runtime = {"embed_dim", "dtype", "scan", "remat", "attention", "parent", "name"}
-    for tower, fields in ((ImageTower, arch["image"]), (TextTower, arch["text"])):
-        assert set(fields) == {field.name for field in dataclasses.fields(tower)} - runtime
+    image = ModifiedResNet if is_resnet(arch["image"]) else ImageTower
+    for tower, fields in ((image, arch["image"]), (TextTower, arch["text"])):
+        fields = fields.keys() - {"tower"}
+        assert fields == {field.name for field in dataclasses.fields(tower)} - runtime
 
 
 @pytest.mark.parametrize("name", [n for n in sorted(ARCHITECTURES) if n.startswith("tiny")])
@@ -111,6 +133,24 @@ def test_overrides_change_a_copy():
         ("tiny-clip", {"image": {"stem": "conv", "patch_size": 6}}, "power of two"),
         ({"image": {}, "text": {}, "embed_dim": 8}, {}, "image.*lacks image_size, patch_size"),
         ({"images": {}}, {}, "Did you mean 'image'"),
+        ("clip-rn5", {}, "Did you mean 'clip-rn50'"),
+        ("tiny-clip", {"image": {"tower": "resnet"}}, "has no image.tower"),
+        ("tiny-rn", {"image": {"tower": "resnext"}}, "image.tower.*Did you mean 'resnet'"),
+        ("tiny-rn", {"image": {"patch_size": 8}}, "has no image.patch_size.*batch_norm, bn_eps"),
+        ("tiny-rn", {"image": {"batch_norm": "run"}}, "Did you mean 'running'"),
+        ("tiny-rn", {"image": {"init_scheme": "clap"}}, "Did you mean 'clip'"),
+        ("tiny-rn", {"image": {"stages": [1, 2, 1]}}, r"stages = \[1, 2, 1\] must be a list of 4"),
+        ("tiny-rn", {"image": {"stages": [1, 2, 0, 1]}}, "numbers of blocks"),
+        ("tiny-rn", {"image": {"width": 7}}, "width = 7 must be even"),
+        ("tiny-rn", {"image": {"num_heads": 5}}, "256 channels.*num_heads = 5"),
+        ("tiny-rn", {"image": {"image_size": 75}}, "multiple of 32.*nearest is 64"),
+        ("tiny-rn", {"image": {"bn_eps": 0.0}}, "bn_eps"),
+        (
+            {"image": {"tower": "resnet"}, "text": {}, "embed_dim": 8},
+            {},
+            "lacks image_size, stages",
+        ),
+        ({"image": {"tower": "rn"}, "text": {}, "embed_dim": 8}, {}, "image.tower.*'rn'"),
     ],
 )
 def test_mistakes_are_told_with_the_mend(name, overrides, message):
@@ -118,8 +158,11 @@ def test_mistakes_are_told_with_the_mend(name, overrides, message):
         architecture(name, **overrides)
 
 
-def test_an_architecture_given_as_data_comes_back_as_a_copy():
-    data = architecture("tiny-siglip")
-    again = architecture(data, image={"depth": 1})
+@pytest.mark.parametrize(
+    ("name", "image"), [("tiny-siglip", {"depth": 1}), ("tiny-rn", {"stages": [1, 1, 1, 1]})]
+)
+def test_an_architecture_given_as_data_comes_back_as_a_copy(name, image):
+    data = architecture(name)
+    again = architecture(data, image=image)
     assert again != data
     assert architecture(data) == data

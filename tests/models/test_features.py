@@ -18,21 +18,21 @@ def towers():
     unrolled = models.ImageTower(**arch["image"], **how)
     scanned = models.ImageTower(**arch["image"], **how, scan=True, remat="full")
     params = jax.jit(unrolled.init)(jax.random.key(0), pixels)["params"]
-    return (unrolled, params), (scanned, models.stack(params)), pixels, arch["image"]["depth"]
+    return (unrolled, params), (scanned, models.stack(params)), pixels, arch["image"]
 
 
 @pytest.fixture(scope="module")
 def features(towers):
     """All layers of the unrolled tower."""
-    (tower, params), _, pixels, depth = towers
-    names = models.layer_names(depth)
+    (tower, params), _, pixels, image = towers
+    names = models.layer_names(image)
     return jax.jit(lambda p, x: models.image_features(tower, p, x, names))(params, pixels)
 
 
 def test_layers_are_those_of_the_tower(towers, features):
-    (tower, params), _, pixels, depth = towers
+    (tower, params), _, pixels, image = towers
     named = {"embedding", "projected", "pooled", "tokens"}
-    assert features.keys() == named | {f"block_{index:02d}" for index in range(depth)}
+    assert features.keys() == named | {f"block_{index:02d}" for index in range(image["depth"])}
     emb, inner = jax.jit(tower.apply)({"params": params}, pixels)
     np.testing.assert_allclose(features["projected"], emb, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(features["pooled"], inner["pooled"], rtol=1e-5, atol=1e-6)
@@ -51,8 +51,8 @@ def test_a_block_does_not_depend_on_those_after_it(towers, features):
 
 
 def test_scanned_layers_are_the_same(towers, features):
-    _, (tower, params), pixels, depth = towers
-    names = models.layer_names(depth)
+    _, (tower, params), pixels, image = towers
+    names = models.layer_names(image)
     scanned = jax.jit(lambda p, x: models.image_features(tower, p, x, names))(params, pixels)
     for name in names:
         np.testing.assert_allclose(scanned[name], features[name], rtol=2e-5, atol=2e-6)
