@@ -82,7 +82,8 @@ def _check_free(dest: pathlib.Path) -> None:
 def _finish(temporary: pathlib.Path, dest: pathlib.Path) -> None:
     """Bring all to the disk before the name, so that a power cut cannot part them."""
     for path in (*temporary.rglob("*"), temporary):
-        _sync(path)
+        if not path.is_symlink():
+            _sync(path)
     _check_free(dest)
     os.rename(temporary, dest)
     _sync(dest.parent)

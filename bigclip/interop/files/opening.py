@@ -20,7 +20,7 @@ from bigclip.interop.files.zips import zip_entries
 KINDS = ("safetensors", "torch", "npz")
 _OPENERS = dict(zip(KINDS, (open_safetensors, open_torch, open_npz), strict=True))
 _BEGINNING_BYTES = 64
-_MAX_INDEX_BYTES = 64 << 20
+_MAX_INDEX_BYTES = 16 << 20
 _MAX_SHARDS = 10_000
 
 _PICKLE = (
@@ -123,7 +123,7 @@ def _open_index(path: str, kind: str | None) -> Weights:
     metadata: dict[str, str] = {}
     for name, shard in listed.items():
         check_name(name, path)
-        if shard not in shards if isinstance(shard, str) else True:
+        if not isinstance(shard, str) or shard not in shards:
             shards[shard] = _open_shard(path, shard, kind)
             metadata |= shards[shard].metadata
             if len(shards) > _MAX_SHARDS:
@@ -143,13 +143,16 @@ def _open_index(path: str, kind: str | None) -> Weights:
 
 def _open_shard(path: str, shard: object, kind: str | None) -> Weights:
     # A plain name: no way into another folder, on Windows neither. Links are the user's own.
-    if not isinstance(shard, str) or not shard or any(mark in shard for mark in "/\\:\0"):
-        raise ConfigError(
-            f"{path}: lists {str(shard)[:80]!r}, which is no name of a file beside it."
-        )
+    plain = isinstance(shard, str) and shard.isprintable() and not set(shard) & set("/\\:")
+    if not plain or not shard:
+        raise ConfigError(f"{path}: lists {_short(shard)}, which is no name of a file beside it.")
     where = os.path.join(os.path.dirname(path), shard)
     if not os.path.isfile(where):
         raise ConfigError(f"{path}: lists {shard[:80]!r}, which is not beside it; copy it, too.")
     if _kind_of(where) == "index":
         raise ConfigError(f"{path}: lists {shard[:80]!r}, which is an index itself.")
     return open_weights(where, kind=kind)
+
+
+def _short(value: object) -> str:
+    return repr(value[:80]) if isinstance(value, str) else f"a {type(value).__name__}"

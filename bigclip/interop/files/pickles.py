@@ -22,38 +22,13 @@ import pickletools
 from collections.abc import Callable
 from typing import NamedTuple
 
-import ml_dtypes
 import numpy as np
 
 from bigclip.config import ConfigError
+from bigclip.interop.files.torch_names import INERT, NAMED_DTYPES, STORAGES
 
 MAX_BYTES = 32 << 20
 MAX_OPERATIONS = 2_000_000  # a tensor takes fifty
-
-# torch's names, as storages of one dtype ("torch.FloatStorage") and as dtypes ("torch.float32").
-DTYPES = {
-    "float64": ("Double", np.dtype("<f8")),
-    "float32": ("Float", np.dtype("<f4")),
-    "float16": ("Half", np.dtype("<f2")),
-    "bfloat16": ("BFloat16", np.dtype(ml_dtypes.bfloat16)),
-    "int64": ("Long", np.dtype("<i8")),
-    "int32": ("Int", np.dtype("<i4")),
-    "int16": ("Short", np.dtype("<i2")),
-    "int8": ("Char", np.dtype("i1")),
-    "uint8": ("Byte", np.dtype("u1")),
-    "bool": ("Bool", np.dtype("?")),
-    "complex64": ("ComplexFloat", np.dtype("<c8")),
-    "complex128": ("ComplexDouble", np.dtype("<c16")),
-    # These have no storage of their own.
-    "uint16": ("", np.dtype("<u2")),
-    "uint32": ("", np.dtype("<u4")),
-    "uint64": ("", np.dtype("<u8")),
-    "float8_e4m3fn": ("", np.dtype(ml_dtypes.float8_e4m3fn)),
-    "float8_e5m2": ("", np.dtype(ml_dtypes.float8_e5m2)),
-    "float8_e4m3fnuz": ("", np.dtype(ml_dtypes.float8_e4m3fnuz)),
-    "float8_e5m2fnuz": ("", np.dtype(ml_dtypes.float8_e5m2fnuz)),
-    "float8_e8m0fnu": ("", np.dtype(ml_dtypes.float8_e8m0fnu)),
-}
 
 
 class Storage(NamedTuple):
@@ -94,36 +69,6 @@ class _Name(NamedTuple):
 
 
 _MARK = object()
-_STORAGES = {f"torch.{storage}Storage": dtype for storage, dtype in DTYPES.values() if storage}
-_STORAGES |= {"torch.UntypedStorage": None, "torch.storage.UntypedStorage": None}
-_TORCH_DTYPES = {f"torch.{name}": dtype for name, (_, dtype) in DTYPES.items()}
-
-# Plain data that lies beside the weights; kept as `Opaque`.
-_INERT = frozenset(
-    (
-        *("argparse.Namespace", "types.SimpleNamespace", "copyreg._reconstructor"),
-        *("pathlib.Path", "pathlib.PosixPath", "pathlib.WindowsPath", "pathlib.PurePosixPath"),
-        *("pathlib._local.Path", "pathlib._local.PosixPath", "pathlib._local.WindowsPath"),
-        *("datetime.datetime", "datetime.date", "datetime.timedelta", "_codecs.encode"),
-        *("builtins.set", "builtins.frozenset", "builtins.object", "builtins.complex"),
-        *("builtins.list", "builtins.dict", "builtins.int", "builtins.float", "builtins.slice"),
-        *("__builtin__.set", "__builtin__.frozenset", "__builtin__.object", "__builtin__.list"),
-        *("__builtin__.dict", "__builtin__.int", "__builtin__.float", "__builtin__.slice"),
-        *("numpy.dtype", "numpy.ndarray", "numpy.random._pickle.__randomstate_ctor"),
-        *("numpy.core.multiarray.scalar", "numpy.core.multiarray._reconstruct"),
-        *("numpy._core.multiarray.scalar", "numpy._core.multiarray._reconstruct"),
-        *("torch.device", "torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.Parameter"),
-        *("torch.nn.parameter.Buffer", "torch.serialization._get_layout"),
-        *("torch._utils._rebuild_qtensor", "torch._utils._rebuild_sparse_tensor"),
-        *("torch._utils._rebuild_meta_tensor_no_storage", "torch._utils._rebuild_nested_tensor"),
-        *("torch._utils._rebuild_wrapper_subclass", "torch.per_tensor_affine"),
-        *("torch.per_channel_affine", "torch.quint8", "torch.qint8", "torch.qint32"),
-        *("torch.QInt8Storage", "torch.QUInt8Storage", "torch.QInt32Storage"),
-        *("torch.jit._pickle.build_intlist", "torch.jit._pickle.build_doublelist"),
-        *("torch.jit._pickle.build_boollist", "torch.jit._pickle.build_tensorlist"),
-        *("torch.jit._pickle.build_tensor_from_id", "torch.jit._pickle.restore_type_tag"),
-    )
-)
 
 
 def read_pickle(content: bytes, where: str) -> object:
@@ -157,11 +102,11 @@ def read_pickle(content: bytes, where: str) -> object:
                     f"{where}: the pickle's operation {operation.name} is not one of a state dict."
                 )
             step(machine, argument)
-    # ValueError: also what genops finds (ConfigError is one, too). The others: operations on
-    # what is not there, or is of another kind than they need.
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, ConfigError):
-            raise
+    except ConfigError:
+        raise
+    # Operations on what is not there or of another kind raise IndexError, KeyError, TypeError,
+    # ValueError ...; what genops raises for broken bytes is nowhere listed.
+    except Exception as error:
         raise ConfigError(
             f"{where}: the pickle is broken: {str(error)[:200]}. Cut off or damaged; copy it again."
         ) from error
@@ -211,8 +156,8 @@ class _Machine:
     def name(self, argument: str) -> None:
         """GLOBAL gives "module name"; only a text is made of it."""
         name = argument.replace(" ", ".", 1)
-        known = name in _CALLS or name in _STORAGES or name in _TORCH_DTYPES or name in _INERT
-        if not known and not name.startswith("__torch__."):
+        known = name in _CALLS or name in STORAGES or name in NAMED_DTYPES or name in INERT
+        if not known and not (name.startswith("__torch__.") and name.isprintable()):
             raise ConfigError(
                 f"{self._where}: holds an object of {name[:200]!r}, and pickles of others are "
                 "never executed. Where you trust the file, load it with torch and save its "
@@ -231,10 +176,10 @@ class _Machine:
         kind, storage, key, _, length = _of(tuple, self.pop())
         if kind != "storage" or not isinstance(storage, _Name):
             raise ValueError("an outside object that is no storage")
-        if storage.name in _INERT:  # of quantised numbers
+        if storage.name in INERT:  # of quantised numbers
             self.push(Opaque(storage.name))
         else:
-            dtype = _STORAGES[storage.name]
+            dtype = STORAGES[storage.name]
             self.push(Storage(_of(str, key), dtype, _of(int, length)))
 
     def call(self, _: object) -> None:
@@ -293,7 +238,7 @@ def _call(callee: object, arguments: tuple) -> object:
     name = _of(_Name, callee).name
     if name in _CALLS:
         return _CALLS[name](*arguments)
-    if name in _INERT:
+    if name in INERT:
         return Opaque(name)
     raise ValueError(f"{name} is called")
 
@@ -306,7 +251,7 @@ def _tensor(storage: Storage, offset: int, shape: tuple, strides: tuple, *_: obj
 
 
 def _tensor_of_bytes(storage, offset, shape, strides, grad, hooks, dtype, *_: object) -> View:
-    kind = _TORCH_DTYPES[_of(_Name, dtype).name]
+    kind = NAMED_DTYPES[_of(_Name, dtype).name]
     return View(_of(Storage, storage), kind, _of(int, offset), _of(tuple, shape), strides)
 
 
@@ -316,7 +261,8 @@ def _parameter(data: object, *_: object) -> object:
 
 def _subclass(rebuild: _Name, kind: _Name, arguments: tuple, state: object) -> object:
     """A tensor with attributes of its own: of torch's own classes, the tensor itself."""
-    if _of(_Name, kind).name.startswith(("torch.nn.", "torch.Tensor")):
+    plain = _of(_Name, rebuild).name.startswith("torch._utils._rebuild_")  # not this again
+    if plain and _of(_Name, kind).name.startswith(("torch.nn.", "torch.Tensor")):
         return _call(rebuild, _of(tuple, arguments))
     return Opaque(kind.name)
 

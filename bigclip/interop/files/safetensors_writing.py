@@ -37,6 +37,8 @@ def write_safetensors(
     metadata = dict(metadata or {})
     if any(not isinstance(text, str) for pair in metadata.items() for text in pair):
         raise ConfigError(f"{path}: metadata of safetensors are strings, not {metadata}.")
+    if "__metadata__" in specs:
+        raise ConfigError(f"{path}: no tensor of safetensors can be named __metadata__.")
     header: dict[str, object] = {"__metadata__": metadata} if metadata else {}
     offsets, end = {}, 0
     # Widest first: so every array begins at a multiple of its item size.

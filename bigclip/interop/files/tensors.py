@@ -3,7 +3,6 @@
 import math
 import os
 import stat
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO, NamedTuple
 
@@ -15,7 +14,7 @@ from bigclip.config import ConfigError
 MAX_NAME_CHARACTERS = 1024  # of a tensor; real ones stay below 150
 MAX_TENSORS = 200_000  # in a file
 _MAX_DIMENSIONS = 32  # numpy 1's limit, and far more than any weight has
-_MAX_BYTES = 1 << 60  # sizes above it are lies, and their products would overflow
+MAX_LENGTH = 1 << 60  # sizes above it are lies, and their products would overflow
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 DTYPES = frozenset(
@@ -107,8 +106,7 @@ def check_name(name: object, where: str) -> str:
             f"{where}: the name of a tensor has {len(name)} characters, {name[:40]!r}...; more "
             f"than {MAX_NAME_CHARACTERS} are not read."
         )
-    # Cc: control characters; Cf: those that reorder text; Cs: half a character.
-    if any(unicodedata.category(character) in ("Cc", "Cf", "Cs") for character in name):
+    if not name.isprintable():
         raise ConfigError(f"{where}: the name of a tensor holds control characters: {name!r}.")
     if name.startswith("/") or "\\" in name or ".." in name.split("/"):
         raise ConfigError(f"{where}: the name of a tensor looks like a path outside: {name!r}.")
@@ -121,18 +119,28 @@ def check_shape(shape: object, itemsize: int, where: str) -> tuple[int, ...]:
     Raises:
         ConfigError: if it is no list of sizes, or of more bytes than any machine has.
     """
-    if not isinstance(shape, list | tuple) or len(shape) > _MAX_DIMENSIONS:
-        raise ConfigError(f"{where}: no shape: {str(shape)[:80]}.")
-    size = itemsize
+    shape, size = check_lengths(shape, where), itemsize
     for length in shape:
-        # A bool is an int to isinstance.
-        if type(length) is not int or not 0 <= length <= _MAX_BYTES:
-            raise ConfigError(f"{where}: no size of an axis: {str(length)[:40]}.")
         # An empty array, too, must not have axes whose product overflows.
         size *= max(length, 1)
-        if size > _MAX_BYTES:
-            raise ConfigError(f"{where}: a shape of more than {_MAX_BYTES} bytes.")
-    return tuple(shape)
+        if size > MAX_LENGTH:
+            raise ConfigError(f"{where}: claims a shape of more than {MAX_LENGTH} bytes.")
+    return shape
+
+
+def check_lengths(lengths: object, where: str) -> tuple[int, ...]:
+    """Return the sizes or strides of axes as a tuple.
+
+    Raises:
+        ConfigError: if they are no list of numbers, negative, or larger than any file.
+    """
+    # Never printed: what stands here instead may be nested so deeply that str() gives up.
+    if not isinstance(lengths, list | tuple) or len(lengths) > _MAX_DIMENSIONS:
+        raise ConfigError(f"{where}: no shape, but something else or more than 32 axes.")
+    # A bool is an int to isinstance.
+    if any(type(length) is not int or not 0 <= length <= MAX_LENGTH for length in lengths):
+        raise ConfigError(f"{where}: sizes of axes that are no numbers from 0 to {MAX_LENGTH}.")
+    return tuple(lengths)
 
 
 def check_count(count: int, where: str) -> None:

@@ -6,6 +6,7 @@ plain files `NAME/data/KEY`. Several tensors may be windows on one of these, in 
 
 import functools
 import math
+import zlib
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from bigclip.interop.files.tensors import (
     Tensor,
     Weights,
     check_count,
+    check_lengths,
     check_name,
     check_shape,
     filled,
@@ -93,13 +95,13 @@ def _of_dicts(top: object, path: str) -> tuple[dict[str, View], dict[str, str]]:
         if not inside:
             raise ConfigError(
                 f"{path}: holds no tensors, and no state dict as {', '.join(STATE_KEYS)}; its "
-                f"keys: {', '.join(key[:80] for key in list(top)[:20]) or 'none'}."
+                f"keys: {', '.join(repr(key[:80]) for key in list(top)[:20]) or 'none'}."
             )
         state = top[inside[0]]
         metadata |= _scalars(state)
     for name, value in state.items():
         if isinstance(value, Opaque) and value.name.startswith(_UNUSUAL):
-            raise ConfigError(f"{path}: {name[:80]}: {_kind(value)} is no plain tensor. {_ANEW}")
+            raise ConfigError(f"{path}: {name[:80]!r}: {_kind(value)} is no plain tensor. {_ANEW}")
     return {name: view for name, view in state.items() if isinstance(view, View)}, metadata
 
 
@@ -107,12 +109,14 @@ def _scalars(entries: dict) -> dict[str, str]:
     return {
         name: str(value)
         for name, value in entries.items()
-        if type(value) in (bool, int, float, str) and len(str(value)) <= _MAX_METADATA_CHARACTERS
+        if type(value) in (bool, int, float, str)
+        and len(str(value)) <= _MAX_METADATA_CHARACTERS
+        and (name + str(value)).isprintable()
     }
 
 
 def _kind(value: object) -> str:
-    return value.name[:200] if isinstance(value, Opaque) else f"a {type(value).__name__}"
+    return repr(value.name[:200]) if isinstance(value, Opaque) else f"a {type(value).__name__}"
 
 
 def _of_modules(top: Module, path: str) -> dict[str, View]:
@@ -136,7 +140,7 @@ def _of_modules(top: Module, path: str) -> dict[str, View]:
 def _tensor(where: str, name: str, view: View, folder: str, entries: dict[str, Entry]) -> Tensor:
     storage, itemsize = view.storage, view.dtype.itemsize
     shape = check_shape(view.shape, itemsize, where)
-    strides = check_shape(view.strides, itemsize, f"{where}: strides")
+    strides = check_lengths(view.strides, where)
     entry = entries.get(f"{folder}data/{storage.key}")
     if entry is None:
         raise ConfigError(f"{where}: its storage {storage.key[:80]!r} is not in the archive.")
@@ -160,28 +164,35 @@ def _tensor(where: str, name: str, view: View, folder: str, entries: dict[str, E
     # So what is read is never larger than what is in the file.
     if size > span:
         raise ConfigError(f"{where}: its elements share memory (an expanded tensor). {_ANEW}")
-    start = entry.offset + view.offset * itemsize
-    read = functools.partial(_read, entry.path, start, name, shape, strides, span, view.dtype)
+    # The stride of an axis of one element is never used, and may be anything.
+    strides = tuple(s if n != 1 else 0 for n, s in zip(shape, strides, strict=True))
+    read = functools.partial(_read, where, entry, view, shape, strides, span)
     return Tensor(name, shape, view.dtype, read)
 
 
 def _read(
-    path: str, start: int, name: str, shape: tuple, strides: tuple, span: int, dtype: np.dtype
+    where: str, entry: Entry, view: View, shape: tuple, strides: tuple, span: int
 ) -> np.ndarray:
-    with open_regular(path) as file:
-        where = f"{path}: {name}"
-        elements = filled((span,), dtype, lambda view: read_exactly(file, start, view, where))
-    if _contiguous(shape, strides):
+    itemsize = view.dtype.itemsize
+    start = entry.offset + view.offset * itemsize
+
+    def fill(content: memoryview) -> None:
+        with open_regular(entry.path) as file:
+            read_exactly(file, start, content, where)
+        # Only of the whole storage a checksum is known; zero where torch was told to leave it out.
+        if len(content) == entry.size and entry.crc not in (0, zlib.crc32(content)):
+            raise ConfigError(f"{where}: its checksum (CRC-32) differs: damaged; copy it again.")
+
+    elements = filled((span,), view.dtype, fill)
+    if not span or _contiguous(shape, strides):
         return elements.reshape(shape)
-    steps = [stride * dtype.itemsize for stride in strides]
-    view = np.lib.stride_tricks.as_strided(elements, shape, steps, writeable=False)
-    return np.array(view, order="C") if span else np.empty(shape, dtype)
+    steps = [stride * itemsize for stride in strides]
+    return np.lib.stride_tricks.as_strided(elements, shape, steps).copy(order="C")
 
 
 def _contiguous(shape: tuple, strides: tuple) -> bool:
     step = 1
     for length, stride in zip(shape[::-1], strides[::-1], strict=True):
-        # The stride of an axis of one element is never used, and torch writes any there.
         if length != 1 and stride != step:
             return False
         step *= length

@@ -14,9 +14,9 @@ from typing import BinaryIO
 import numpy as np
 
 from bigclip.config import ConfigError
-from bigclip.interop.files.pickles import DTYPES
 from bigclip.interop.files.streams import check_specs, expected, nbytes
 from bigclip.interop.files.tensors import Spec, bytes_of
+from bigclip.interop.files.torch_names import DTYPES
 
 _STORAGES = {dtype: storage for storage, dtype in DTYPES.values() if storage}
 _FOLDER = "weights"
