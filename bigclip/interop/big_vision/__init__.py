@@ -1,0 +1,27 @@
+"""big_vision's .npz: two towers (SigLIP, SigLIP 2, LiT with its own text tower), or one of them."""
+
+from pathlib import Path
+
+from bigclip.interop.big_vision.configuring import config_text
+from bigclip.interop.big_vision.reading import read
+from bigclip.interop.big_vision.reference import INSTALL, BigVisionModel
+from bigclip.interop.big_vision.writing import write
+from bigclip.interop.format import Format
+
+
+def _recognises(path: Path) -> bool:
+    return path.suffix == ".npz" and path.is_file()
+
+
+FORMAT = Format(
+    name="big_vision",
+    title="big_vision's .npz of parameters: SigLIP, SigLIP 2, LiT, ViT",
+    suffixes=(".npz",),
+    recognises=_recognises,
+    read=read,
+    write=write,
+    reference=BigVisionModel,
+    install=INSTALL,
+)
+
+__all__ = ["FORMAT", "config_text"]
