@@ -37,18 +37,18 @@ def _restore(place: epath.Path, abstract: Any, *, partial: bool) -> Any:
         )
 
 
-def read_array(place: epath.Path, name: str, item: str = "params") -> np.ndarray:
+def read_array(
+    place: epath.Path, name: str, leaf: jax.ShapeDtypeStruct, *, item: str = "params"
+) -> np.ndarray:
     """Read one array of a checkpoint to the host.
 
     Args:
         place: of `step_path`.
         name: its path as it is stored, with slashes (scanned layers are one array).
+        leaf: what `params_shapes` tells of it; to ask again takes longer than a small array.
         item: "params" or "ema".
     """
-    shape = params_shapes(place, item=item)
-    for part in name.split("/"):
-        shape = shape[part]
-    abstract: Any = np.broadcast_to(np.zeros((), shape.dtype), shape.shape)  # takes no memory
+    abstract: Any = np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)  # takes no memory
     for part in reversed([item, *name.split("/")]):
         abstract = {part: abstract}
     (array,) = jax.tree.leaves(_restore(place, abstract, partial=True))

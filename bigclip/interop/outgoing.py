@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 from etils import epath
+from jax.tree_util import tree_leaves_with_path
 
 from bigclip import checkpoints
 from bigclip.config import ConfigError
@@ -12,6 +13,7 @@ from bigclip.data.tokenizer import Tokenizer
 from bigclip.interop.files import Spec
 from bigclip.interop.mapping import Link, Row, cover
 from bigclip.models.layers import places
+from bigclip.parallel import path_name
 
 TASK = "contrastive"  # the task whose models other frameworks know: two towers and a scale
 _FLOAT32 = np.dtype(np.float32)
@@ -56,7 +58,9 @@ class Outgoing:
         self.tokenizer = Tokenizer.from_dict(self.manifest["tokenizer"])
         self.towers = tuple(self.manifest.get("towers", ("image", "text")))
         self.step, self.examples_seen = self.manifest["step"], self.manifest["examples_seen"]
-        self._places = places(checkpoints.params_shapes(self._place, item=self._item))
+        tree = checkpoints.params_shapes(self._place, item=self._item)
+        self._leaves = {path_name(path): leaf for path, leaf in tree_leaves_with_path(tree)}
+        self._places = places(tree)
         self.shapes = {name: place.shape for name, place in self._places.items()}
         self._held: dict[str, np.ndarray] = {}  # scanned layers
 
@@ -64,10 +68,14 @@ class Outgoing:
         """Read one parameter, float32, by its path with layers unrolled."""
         stored, layer, _ = self._places[name]
         if layer is None:
-            return checkpoints.read_array(self._place, stored, self._item)
+            return self._read_stored(stored)
         if stored not in self._held:
-            self._held[stored] = checkpoints.read_array(self._place, stored, self._item)
+            self._held[stored] = self._read_stored(stored)
         return self._held[stored][layer]
+
+    def _read_stored(self, stored: str) -> np.ndarray:
+        leaf = self._leaves[stored]
+        return checkpoints.read_array(self._place, stored, leaf, item=self._item)
 
     def _forget(self, needed: Iterable[str] = ()) -> None:
         """Let go of scanned layers, but for those that the next parameters need."""

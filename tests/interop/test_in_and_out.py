@@ -197,7 +197,9 @@ def test_layers_of_a_scanned_array_are_read_once(run, monkeypatch):
     count = []
     real = checkpoints.read_array
     monkeypatch.setattr(
-        checkpoints, "read_array", lambda *args: count.append(args[1]) or real(*args)
+        checkpoints,
+        "read_array",
+        lambda *args, **more: count.append(args[1]) or real(*args, **more),
     )
     model = Outgoing(run)
     _, arrays = model.translated(rows(None), where="toy")
