@@ -1,33 +1,11 @@
 """What the workers that run PyTorch share: torchvision, the optimizer and the pixels."""
 
-import sys
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-_KEPT: list[torch.library.Library] = []  # operators are gone when their library is
-
-
-def load_torchvision():
-    """Import torchvision, if it is there, also where its compiled part does not load.
-
-    PyPI's torchvision for Linux is built for CUDA. With a CPU torch its operators are not
-    registered, and its own import trips over them, though no side calls any. Their schemas are
-    enough.
-    """
-    try:
-        import torchvision  # noqa: F401
-    except ModuleNotFoundError:
-        return
-    except RuntimeError:
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        boxes = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        library = torch.library.Library("torchvision", "DEF")
-        library.define(f"nms{boxes}")
-        library.define(f"qnms{boxes}")
-        _KEPT.append(library)
+from bigclip.interop.torchvision_import import import_torchvision as load_torchvision
 
 
 def make_adamw(model: torch.nn.Module, learning_rate: float) -> torch.optim.Optimizer:
