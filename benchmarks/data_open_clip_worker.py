@@ -14,11 +14,11 @@ import PIL.Image
 import torch
 
 from benchmarks.data_turns import CONTEXT_LENGTH, RATIO, SCALE, SHUFFLED, SIZE, pull
-from benchmarks.torch_side import load_torchvision
+from bigclip.interop.torchvision_import import import_torchvision
 from benchmarks.workers import serve
 
 # Before open_clip, which imports torchvision.
-load_torchvision()
+import_torchvision()
 
 import open_clip  # noqa: E402
 import open_clip_train.data  # noqa: E402

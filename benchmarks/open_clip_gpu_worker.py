@@ -11,11 +11,12 @@ import numpy as np
 import torch
 
 from benchmarks.tiled_torch_loss import tiled_softmax_loss
-from benchmarks.torch_side import load_torchvision, make_adamw, normalise
+from benchmarks.torch_side import make_adamw, normalise
+from bigclip.interop.torchvision_import import import_torchvision
 from benchmarks.workers import serve
 
 # Before open_clip, which imports torchvision.
-load_torchvision()
+import_torchvision()
 
 import open_clip  # noqa: E402
 

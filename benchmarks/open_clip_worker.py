@@ -13,11 +13,12 @@ import numpy as np
 import PIL.Image
 import torch
 
-from benchmarks.torch_side import load_torchvision, make_adamw, normalise
+from benchmarks.torch_side import make_adamw, normalise
+from bigclip.interop.torchvision_import import import_torchvision
 from benchmarks.workers import num_cpus, serve
 
 # Before open_clip, which imports torchvision.
-load_torchvision()
+import_torchvision()
 
 import open_clip  # noqa: E402
 from open_clip.transform import PreprocessCfg, image_transform_v2  # noqa: E402

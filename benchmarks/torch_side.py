@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from bigclip.interop.torchvision_import import import_torchvision as load_torchvision
+from bigclip.interop.torchvision_import import import_torchvision
+
+load_torchvision = import_torchvision
 
 
 def make_adamw(model: torch.nn.Module, learning_rate: float) -> torch.optim.Optimizer:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.torch_side import load_torchvision, make_adamw, normalise
+from benchmarks.torch_side import make_adamw, normalise
+from bigclip.interop.torchvision_import import import_torchvision
 from benchmarks.workers import num_cpus, serve
 
 # Before transformers, which imports it where it is installed.
-load_torchvision()
+import_torchvision()
 
 import transformers  # noqa: E402
 
