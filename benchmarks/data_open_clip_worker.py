@@ -14,8 +14,8 @@ import PIL.Image
 import torch
 
 from benchmarks.data_turns import CONTEXT_LENGTH, RATIO, SCALE, SHUFFLED, SIZE, pull
-from bigclip.interop.torchvision_import import import_torchvision
 from benchmarks.workers import serve
+from bigclip.interop.torchvision_import import import_torchvision
 
 # Before open_clip, which imports torchvision.
 import_torchvision()

@@ -12,8 +12,8 @@ import torch
 
 from benchmarks.tiled_torch_loss import tiled_softmax_loss
 from benchmarks.torch_side import make_adamw, normalise
-from bigclip.interop.torchvision_import import import_torchvision
 from benchmarks.workers import serve
+from bigclip.interop.torchvision_import import import_torchvision
 
 # Before open_clip, which imports torchvision.
 import_torchvision()

@@ -14,8 +14,8 @@ import PIL.Image
 import torch
 
 from benchmarks.torch_side import make_adamw, normalise
-from bigclip.interop.torchvision_import import import_torchvision
 from benchmarks.workers import num_cpus, serve
+from bigclip.interop.torchvision_import import import_torchvision
 
 # Before open_clip, which imports torchvision.
 import_torchvision()

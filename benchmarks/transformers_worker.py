@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from benchmarks.torch_side import make_adamw, normalise
-from bigclip.interop.torchvision_import import import_torchvision
 from benchmarks.workers import num_cpus, serve
+from bigclip.interop.torchvision_import import import_torchvision
 
 # Before transformers, which imports it where it is installed.
 import_torchvision()
