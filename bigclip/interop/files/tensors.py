@@ -200,4 +200,4 @@ def filled(
     # numpy's bools must be 0 or 1, and a file's bytes may be anything.
     array = np.empty(shape, np.uint8 if dtype.kind == "b" else dtype)
     fill(bytes_of(array))
-    return array != 0 if dtype.kind == "b" else array
+    return array.astype(bool) if dtype.kind == "b" else array

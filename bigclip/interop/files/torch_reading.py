@@ -89,20 +89,22 @@ def _of_dicts(top: object, path: str) -> tuple[dict[str, View], dict[str, str]]:
             "torch.save(model.state_dict(), path)."
         )
     metadata = _scalars(top)
-    state = top
-    if not any(isinstance(value, View) for value in top.values()):
-        inside = [key for key in STATE_KEYS if isinstance(top.get(key), dict)]
-        if not inside:
-            raise ConfigError(
-                f"{path}: holds no tensors, and no state dict as {', '.join(STATE_KEYS)}; its "
-                f"keys: {', '.join(repr(key[:80]) for key in list(top)[:20]) or 'none'}."
-            )
-        state = top[inside[0]]
-        metadata |= _scalars(state)
+    # First these: a checkpoint may hold tensors of its own beside them, as of a random generator.
+    inside = [top[key] for key in STATE_KEYS if isinstance(top.get(key), dict)]
+    state = next((state for state in (*inside, top) if _holds_tensors(state)), None)
+    if state is None:
+        raise ConfigError(
+            f"{path}: holds no tensors, and no state dict as {', '.join(STATE_KEYS)}; its "
+            f"keys: {', '.join(repr(key[:80]) for key in list(top)[:20]) or 'none'}."
+        )
     for name, value in state.items():
         if isinstance(value, Opaque) and value.name.startswith(_UNUSUAL):
             raise ConfigError(f"{path}: {name[:80]!r}: {_kind(value)} is no plain tensor. {_ANEW}")
     return {name: view for name, view in state.items() if isinstance(view, View)}, metadata
+
+
+def _holds_tensors(state: dict) -> bool:
+    return any(isinstance(value, View) for value in state.values())
 
 
 def _scalars(entries: dict) -> dict[str, str]:
@@ -116,6 +118,8 @@ def _scalars(entries: dict) -> dict[str, str]:
 
 
 def _kind(value: object) -> str:
+    if isinstance(value, View):
+        return "a single tensor"
     return repr(value.name[:200]) if isinstance(value, Opaque) else f"a {type(value).__name__}"
 
 
