@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bigclip.data.preprocess import CLIP_MEAN, CLIP_STD, Preprocess
+from bigclip.interop.outgoing import Outgoing
 
 _POOLS = {"class": "tok", "mean": "gap", "map": "map"}
 _MODELS = {"image": "vit", "text": "proj.image_text.text_transformer"}
@@ -51,33 +52,24 @@ def model_arguments(
     return found | {"bias_init": -10.0} if loss == "sigmoid" else found
 
 
-def config_text(
-    arch: Mapping[str, Any],
-    preprocess: Preprocess,
-    *,
-    towers: tuple[str, ...],
-    loss: str,
-    name: str = "MODEL.npz",
-) -> str:
+def config_text(model: Outgoing, name: str = "MODEL.npz") -> str:
     """Return lines of Python for a configuration of big_vision, which a .npz cannot hold.
 
     Args:
-        arch: the architecture.
-        preprocess: the evaluation transform.
-        towers: which the file holds.
-        loss: "sigmoid" or "softmax".
+        model: the checkpoint that was exported.
         name: of the file.
     """
-    model = "proj.image_text.two_towers" if len(towers) == 2 else _MODELS[towers[0]]
-    lines = [f'config.model_name = "{model}"', "config.model = ConfigDict()"]
-    for key, value in model_arguments(arch, towers=towers, loss=loss).items():
+    arch, towers = model.architecture, model.towers
+    module = "proj.image_text.two_towers" if len(towers) == 2 else _MODELS[towers[0]]
+    lines = [f'config.model_name = "{module}"', "config.model = ConfigDict()"]
+    for key, value in model_arguments(arch, towers=towers, loss=model.loss).items():
         if isinstance(value, dict):
             value = ", ".join(f"{name}={part!r}" for name, part in value.items())
             value = f"ConfigDict(dict({value}))"
         lines.append(f"config.model.{key} = {value}")
     lines.append(f'config.model_init = "./{name}"  # big_vision wants a slash in the path')
     if "image" in towers:
-        lines.append(f'pp_img = "{image_steps(preprocess)}"')
+        lines.append(f'pp_img = "{image_steps(model.preprocess)}"')
     if "text" in towers:
         lines.append(f"token_len = {arch['text']['context_length']}")
     return "\n".join(lines) + "\n"

@@ -6,10 +6,16 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from bigclip.config import ConfigError
-from bigclip.interop.big_vision.tables import ENCODERS, POSITIONS, Layout, Tower, parts
+from bigclip.interop.big_vision.tables import ENCODERS, Layout, Tower, parts
 from bigclip.interop.files import Weights
 
 _MAX_DEPTH = 1000  # no ViT has more than 100 layers
+# Newest first: `vit.fix_old_checkpoints` knows them all.
+_POSITIONS = (
+    "pos_embedding",
+    "Transformer/pos_embedding",
+    "Transformer/posembed_input/pos_embedding",
+)
 # What both of its models compute, whatever their sizes.
 _SHARED = {"activation": "gelu_tanh", "ln_eps": 1e-6, "init_scheme": "siglip"}
 _IMAGE_ALONE = "read the image tower alone (--tower image)"
@@ -59,12 +65,8 @@ def _tower(weights: Weights, root: str, branch: str) -> Tower:
     scanned = any(name.startswith(f"{encoder}encoderblock/") for name in weights)
     first = f"{encoder}encoderblock{'' if scanned else '_0'}/"
     old = any(name.startswith(f"{first}MultiHeadDotProductAttention_1/") for name in weights)
-    return Tower(root, scanned, old)
-
-
-def no_positions(weights: Weights, tower: Tower) -> bool:
-    """Whether an image tower has no table of positions: big_vision's sincos2d is computed."""
-    return not any(tower.root + name in weights for name in POSITIONS)
+    positions = next((name for name in _POSITIONS if root + name in weights), None)
+    return Tower(root, scanned, old, positions if branch == "image" else "pos_embedding")
 
 
 def image_fields(weights: Weights, tower: Tower) -> tuple[dict[str, Any], Positions]:
@@ -75,7 +77,7 @@ def image_fields(weights: Weights, tower: Tower) -> tuple[dict[str, Any], Positi
     """
     root = tower.root
     kernel = f"{root}embedding/kernel"
-    table = next((root + name for name in POSITIONS if root + name in weights), None)
+    table = None if tower.positions is None else root + tower.positions
     _refuse_image(weights, root, kernel, table)
     height, patch_size, channels, width = _shape(weights, kernel, 4)
     if height != patch_size or channels != 3:

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 from bigclip.interop.big_vision.configuring import model_arguments
 from bigclip.interop.big_vision.describing import TOWERS, describe
-from bigclip.interop.big_vision.geometry import find_layout, no_positions
+from bigclip.interop.big_vision.geometry import find_layout
 from bigclip.interop.files import open_weights
 
 INSTALL = (
@@ -63,7 +63,7 @@ class BigVisionModel:
             loss="sigmoid" if f"{layout.prefix}b" in weights else "softmax",
             scanned={name: getattr(layout, name).scanned for name in self._towers},
         )
-        if layout.image is not None and no_positions(weights, layout.image):
+        if layout.image is not None and layout.image.positions is None:
             arguments.get("image", arguments)["posemb"] = "sincos2d"
         alone = self._towers[0] if len(self._towers) == 1 else "both"
         module = import_big_vision(_MODULES[alone])

@@ -17,11 +17,13 @@ class Tower(NamedTuple):
         root: what its names begin with, "params/img/".
         scanned: whether all layers are one array each.
         old: whether layers are numbered as before Flax had Linen, as in the ViTs of 2020 and 2021.
+        positions: the name of the table of positions behind the root; None if there is none.
     """
 
     root: str
     scanned: bool = False
     old: bool = False
+    positions: str | None = "pos_embedding"
 
 
 class Layout(NamedTuple):
@@ -52,12 +54,6 @@ _OLD_PARTS = {
     "ln_mlp": "LayerNorm_2",
     "mlp": "MlpBlock_3",
 }
-# Where the positions of an image tower are, newest first: `vit.fix_old_checkpoints` knows them all.
-POSITIONS = (
-    "pos_embedding",
-    "Transformer/pos_embedding",
-    "Transformer/posembed_input/pos_embedding",
-)
 
 
 def parts(tower: Tower) -> dict[str, str]:
@@ -69,7 +65,7 @@ def rows(arch: Mapping[str, Any], layout: Layout) -> tuple[Row, ...]:
     """Return the table of a file.
 
     What no row can say is left to the reader and to the writer: an image tower's positions beside
-    a class token. Of several places for the same parameter, at most one is in a file.
+    a class token.
 
     Args:
         arch: the architecture.
@@ -94,8 +90,8 @@ def _image(tower: Tower, *, class_token: bool) -> list[Row]:
     ]
     if class_token:
         found += [Row("image/class_token", f"{root}cls", "lead")]
-    else:
-        found += [Row("image/position", f"{root}{name}", "lead") for name in POSITIONS]
+    elif tower.positions is not None:
+        found += [Row("image/position", root + tower.positions, "lead")]
     pool = f"{root}MAPHead_0/"
     return [
         *found,
