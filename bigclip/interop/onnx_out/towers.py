@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from bigclip import models
 from bigclip.config import choose
 from bigclip.interop.onnx_out import layers
 from bigclip.interop.onnx_out.graph import Graph
+from bigclip.interop.onnx_out.resnet import modified_resnet
 
 IMAGES, TEXTS, TOKENS = "image_batch_size", "text_batch_size", "sequence_length"
 
@@ -28,13 +30,14 @@ def add_image_tower(graph: Graph, arch: dict[str, Any]) -> tuple[str, str]:
     fields = arch["image"]
     size = fields["image_size"]
     pixels = graph.input("pixel_values", np.float32, (IMAGES, 3, size, size))
-    x = choose(fields["stem"], _IMAGE_TOWERS, "image.stem")(graph, pixels, fields)
+    tower = modified_resnet if models.is_resnet(fields) else _vision_transformer
+    x = tower(graph, pixels, fields)
     return layers.unit_length(graph, x, "image/embedding", "image_embeds"), x
 
 
 def _vision_transformer(graph: Graph, pixels: str, fields: dict) -> str:
-    stem = _conv_stem if fields["stem"] == "conv" else _patch_stem
-    x = stem(graph, pixels, fields)  # [b, P, E]
+    stems = {"patch": _patch_stem, "conv": _conv_stem}
+    x = choose(fields["stem"], stems, "image.stem")(graph, pixels, fields)  # [b, P, E]
     if fields["pool"] == "class":
         count = graph.add("Shape", [x], "image/class_token/batch", start=0, end=1)
         shape = graph.add(
@@ -114,9 +117,6 @@ def _conv_stem(graph: Graph, pixels: str, fields: dict) -> str:
     x = graph.add("Reshape", [x, graph.integers(0, fields["width"], -1)], "image/stem/columns")
     x = graph.add("Transpose", [x], "image/stem/patches", perm=(0, 2, 1))
     return layers.dense(graph, x, "image/stem/projection")
-
-
-_IMAGE_TOWERS = {"patch": _vision_transformer, "conv": _vision_transformer}
 
 
 def takes_any_length(arch: dict[str, Any]) -> bool:
