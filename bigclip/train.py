@@ -37,7 +37,9 @@ from bigclip.data.batches import Batches, DataLost
 from bigclip.evals.suites import check_suites
 from bigclip.parallel import HostRows, agree, batch_sharding, host_rows, is_main, processes
 from bigclip.training.experiment import Experiment, experiment, run_manifest
-from bigclip.training.groups import group_table
+from bigclip.training.groups import constants, group_table
+from bigclip.training.initial.plan import plan_start
+from bigclip.training.initial.state import initial_state
 from bigclip.training.jitted import jit_step, state_layout
 from bigclip.training.progress import ProgressLine, duration
 from bigclip.training.state import TrainState
@@ -50,27 +52,33 @@ from bigclip.training.writers import MetricWriter
 _HOST_ONLY = ("record", "bad")
 
 
-def _begin(parts: Experiment, workdir: Workdir) -> tuple[TrainState, TrainState]:
-    """Restore the newest checkpoint, or draw new parameters; returns the state and its layout."""
+def _begin(parts: Experiment, workdir: Workdir) -> tuple[TrainState, TrainState, dict[str, Any]]:
+    """Restore the newest checkpoint, or draw new parameters, or begin with those of another run.
+
+    Returns:
+        The state, its layout, and for run.json where its weights come from.
+    """
     rng = jax.random.fold_in(jax.random.key(parts.config["seed"]), 0)
+    ema = parts.config["ema_decay"] is not None
     create, abstract, layout = state_layout(
-        parts.task,
-        parts.optimizer,
-        parts.mesh,
-        rng=rng,
-        ema=parts.config["ema_decay"] is not None,
+        parts.task, parts.optimizer, parts.mesh, rng=rng, ema=ema
     )
     if checkpoints.steps(workdir.path):
-        return checkpoints.restore_state(workdir.path, abstract), layout
-    init_from = parts.config["init_from"]
-    if init_from is not None:
-        checkpoints.check_params(checkpoints.step_path(init_from), abstract.params)
-    state = jax.jit(create, out_shardings=layout)(rng)
-    if init_from is not None:
-        params = checkpoints.restore_params(init_from, shardings=layout.params)
-        ema = None if state.ema is None else jax.tree.map(jax.numpy.copy, params)
-        state = state.replace(params=params, ema=ema)
-    return state, layout
+        return checkpoints.restore_state(workdir.path, abstract), layout, {}
+    if parts.init_from is None:
+        return jax.jit(create, out_shardings=layout)(rng), layout, {}
+    start = processes.all_or_none(
+        lambda: plan_start(
+            parts.init_from, abstract.params, parts.manifest, constant=constants(parts.groups)
+        )
+    )
+    processes.check_same(str(start.place), "the checkpoint that config.init_from names")
+    if is_main():
+        print("\n".join(start.notes), flush=True)
+    state = initial_state(
+        start, parts.task, parts.optimizer, mesh=parts.mesh, layout=layout, rng=rng, ema=ema
+    )
+    return state, layout, {"init_from": start.facts}
 
 
 def _prepare(config: Mapping[str, Any], workdir: str) -> tuple[Experiment, Workdir]:
@@ -145,7 +153,7 @@ def train(config: Mapping[str, Any], workdir: str) -> str:
     save_steps, save_minutes = saving.pop("every_steps"), saving.pop("every_minutes")
 
     with jax.set_mesh(parts.mesh), StopSignal() as stop:
-        state, layout = _begin(parts, folder)
+        state, layout, begun = _begin(parts, folder)
         first = int(state.step)
         _introduce(parts, state, folder, first)
         if first >= total:
@@ -178,6 +186,7 @@ def train(config: Mapping[str, Any], workdir: str) -> str:
             **folder.describe_devices(),
             filtered_records=parts.filtered,
             versions=checkpoints.package_versions(),
+            **begun,
         )
         pending, saved_at, status = [], time.monotonic(), "failed"
         try:

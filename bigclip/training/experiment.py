@@ -15,6 +15,7 @@ from bigclip.data.tokenizer import Tokenizer
 from bigclip.parallel import host_rows
 from bigclip.tasks import Task
 from bigclip.training.groups import Group
+from bigclip.training.initial.options import InitFrom, plain_init_from, read_init_from
 from bigclip.training.optimizer import make_optimizer
 from bigclip.training.outline import TREE_KEYS, UNIT_KEYS, learning_rule, outline
 from bigclip.training.schedules import Schedule, make_schedule
@@ -35,6 +36,7 @@ class Experiment(NamedTuple):
         filtered: rule -> how many records were left out beforehand.
         total_steps: length of the run.
         batch_size: B.
+        init_from: the checkpoint that the run begins with, or None.
         manifest: the part of `checkpoints.make_manifest` that the configuration decides.
     """
 
@@ -49,6 +51,7 @@ class Experiment(NamedTuple):
     filtered: dict[str, int]
     total_steps: int
     batch_size: int
+    init_from: InitFrom | None
     manifest: dict[str, Any]
 
 
@@ -93,7 +96,7 @@ def experiment(
     checkpoints: Mapping[str, Any] | None = None,
     log: Mapping[str, Any] | None = None,
     evals: Mapping[str, Any] | None = None,
-    init_from: str | None = None,
+    init_from: str | Mapping[str, Any] | None = None,
 ) -> Experiment:
     """Read a whole configuration; its keys are this function's arguments.
 
@@ -115,7 +118,8 @@ def experiment(
         checkpoints: see `checkpoint_options`.
         log: see `log_options`.
         evals: {name: suite block} for the evaluation job.
-        init_from: a workdir or checkpoint whose parameters the run begins with.
+        init_from: a workdir or checkpoint whose parameters the run begins with, all of them; or
+            a block that also says what differs, see `init_from_options`.
 
     Raises:
         ConfigError: for whatever would stop the run later; names the key and the mend.
@@ -134,6 +138,7 @@ def experiment(
         log=log,
     )
     data, prepare, where = parts.data, parts.preprocess, parts.mesh
+    begins_with = read_init_from(init_from)
 
     pipeline = open_pipeline(data, preprocess=prepare, make_tokenizer=parts.make_tokenizer)
     num_records, words = pipeline.num_records, pipeline.tokenizer
@@ -180,7 +185,7 @@ def experiment(
             "checkpoints": parts.checkpoints,
             "log": parts.log,
             "evals": evals or {},
-            "init_from": init_from,
+            "init_from": plain_init_from(init_from),
         }
     )
     return Experiment(
@@ -195,6 +200,7 @@ def experiment(
         filtered=pipeline.filtered,
         total_steps=rule.total_steps,
         batch_size=batch_size,
+        init_from=begins_with,
         manifest={
             "task": parts.task.manifest,
             "preprocess": prepare.to_dict(),

@@ -1,0 +1,1 @@
+"""What a run begins with when `config.init_from` names a checkpoint."""
