@@ -38,6 +38,9 @@ PROGRAMS = {
         "held-out retrieval of whole runs; times hold in the short form, scores need full length",
         ("--seeds", "0", "--steps", "100"),
     ),
+    "exported_demo": Program(
+        "the demo's checkpoint, evaluated by transformers and open_clip alone", None
+    ),
     "probe": Program(
         "the CLIP paper's linear probe, sweep included, beside scikit-learn",
         ("--rows", "5000", "--width", "256", "--classes", "50", "--separation", "0.6"),
