@@ -1,0 +1,156 @@
+"""Our tokenizer as the files that AutoTokenizer reads.
+
+What the `tokenizers` library cuts goes out as a `tokenizer.json` with everything in it: cleaning,
+cutting, start and end of text. A SentencePiece model goes out as such for `SiglipTokenizer`, which
+cuts with the same library, where texts are cleaned as SigLIP's; else it is laid out as a
+`tokenizer.json`, too.
+
+The ids are ours with padding="max_length" and truncation=True, but for some texts that need repair:
+see `cleaning`.
+"""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+from tokenizers import normalizers, processors
+
+from bigclip.config import ConfigError
+from bigclip.data.tokenizer import Tokenizer
+from bigclip.interop.transformers_folder.cleaning import cleaning
+from bigclip.interop.transformers_folder.json_files import write_json
+from bigclip.interop.transformers_folder.sentencepiece_json import to_json
+
+SPECIAL = {"sot": "<|startoftext|>", "eot": "<|endoftext|>", "pad": "<|pad|>"}
+_ROLES = {"sot": "bos_token", "eot": "eos_token", "pad": "pad_token"}  # ours -> theirs
+
+
+def write_tokenizer(folder: Path, tokenizer: Tokenizer, *, masks: bool) -> None:
+    """Write tokenizer.json or spiece.model, tokenizer_config.json and special_tokens_map.json.
+
+    Args:
+        folder: where to.
+        tokenizer: of the model.
+        masks: whether the tokenizer gives an attention mask, too. A text tower that attends to
+            padding must get none.
+    """
+    data = tokenizer.to_dict()
+    pieces = data["pieces"]
+    config: dict[str, Any] = {
+        "model_max_length": tokenizer.context_length,
+        "model_input_names": ["input_ids", "attention_mask"] if masks else ["input_ids"],
+        "padding_side": "right",
+        "truncation_side": "right",
+        "clean_up_tokenization_spaces": False,
+        # A text that spells a special token is cut up like any other.
+        "split_special_tokens": True,
+    }
+    model = base64.b64decode(pieces["sentencepiece"]) if "sentencepiece" in pieces else None
+    names = None if model is None else _siglip_names(tokenizer, model)
+    if names is not None:
+        (folder / "spiece.model").write_bytes(model)
+        config |= {"tokenizer_class": "SiglipTokenizer", "do_lower_case": True}
+        del config["split_special_tokens"]
+    else:
+        content = pieces if model is None else to_json(model)
+        content, names = whole_json(content, tokenizer)
+        write_json(folder / "tokenizer.json", content)
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    config |= names
+    write_json(folder / "tokenizer_config.json", config)
+    write_json(folder / "special_tokens_map.json", names)
+
+
+def _siglip_names(tokenizer: Tokenizer, model: bytes) -> dict[str, str] | None:
+    """Name the special pieces, if SiglipTokenizer can cut as the tokenizer does; else None."""
+    import sentencepiece
+
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    if tokenizer.clean != "canonical" or tokenizer.sot is not None or tokenizer.eot is None:
+        return None
+    ids = {"eos_token": tokenizer.eot, "pad_token": tokenizer.pad, "unk_token": processor.unk_id()}
+    if any(i < 0 for i in ids.values()):
+        return None
+    return {role: processor.id_to_piece(i) for role, i in ids.items()}
+
+
+def whole_json(pieces: dict[str, Any], tokenizer: Tokenizer) -> tuple[dict, dict[str, str]]:
+    """Complete what cuts clean text to what cuts any text.
+
+    Args:
+        pieces: the content of a tokenizer.json without special tokens.
+        tokenizer: of whose parts it is.
+
+    Returns:
+        The content of a tokenizer.json, and their role -> the name of the special token.
+
+    Raises:
+        ConfigError: if an id is one that the model cannot name.
+    """
+    content = json.loads(json.dumps(pieces))
+    names = _name_special(content, tokenizer)
+    if (content.get("pre_tokenizer") or {}).get("type") == "ByteLevel":
+        # A sequence of one: CLIPTokenizerFast of transformers 4 refuses anything else.
+        alone = content["pre_tokenizer"]
+        content["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [alone]}
+    cut = tokenizers.Tokenizer.from_str(json.dumps(content))
+    steps = cleaning(tokenizer.clean)
+    if cut.normalizer is not None:
+        steps.append(cut.normalizer)
+    if steps:
+        cut.normalizer = steps[0] if len(steps) == 1 else normalizers.Sequence(steps)
+    around = {
+        role: (names[role], getattr(tokenizer, role)) for role in ("sot", "eot") if role in names
+    }
+    if around:
+        head, tail = (f"{around[role][0]} " if role in around else "" for role in ("sot", "eot"))
+        cut.post_processor = processors.TemplateProcessing(
+            single=f"{head}$A {tail}".strip(),
+            pair=f"{head}$A {tail}{head}$B:1 {tail}".strip(),
+            special_tokens=list(around.values()),
+        )
+    found = json.loads(cut.to_str())
+    return found, {_ROLES[role]: name for role, name in names.items()}
+
+
+def _name_special(content: dict[str, Any], tokenizer: Tokenizer) -> dict[str, str]:
+    """Put special tokens into the vocabulary and the list of added ones."""
+    model = content["model"]
+    listed = isinstance(model["vocab"], list)
+    words = (
+        {i: word for i, (word, _) in enumerate(model["vocab"])}
+        if listed
+        else {i: word for word, i in model["vocab"].items()}
+    )
+    taken = set(words.values()) | {token["content"] for token in content["added_tokens"]}
+    words |= {token["id"]: token["content"] for token in content["added_tokens"]}
+    names: dict[str, str] = {}
+    added = {token["id"]: token for token in content["added_tokens"]}
+    for role in ("eot", "sot", "pad"):
+        number = getattr(tokenizer, role)
+        if number is None:
+            continue
+        name = words.get(number) or _free(SPECIAL[role], taken)
+        names[role], words[number] = name, name
+        taken.add(name)
+        added[number] = {"id": number, "content": name, "special": True, "normalized": False}
+        added[number] |= dict.fromkeys(("single_word", "lstrip", "rstrip"), False)
+        if not listed:
+            model["vocab"][name] = number
+        elif number < len(model["vocab"]):
+            model["vocab"][number][0] = name
+        elif number > max(added.keys() - {number}, default=len(model["vocab"]) - 1) + 1:
+            raise ConfigError(
+                f"transformers: the tokenizer's {role} is {number}, and its vocabulary has "
+                f"{len(model['vocab'])} words: ids between them have no name."
+            )
+    content["added_tokens"] = [added[number] for number in sorted(added)]
+    return names
+
+
+def _free(name: str, taken: set[str]) -> str:
+    while name in taken:
+        name = f"<{name}>"
+    return name
