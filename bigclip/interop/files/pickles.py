@@ -243,9 +243,19 @@ def _call(callee: object, arguments: tuple) -> object:
     raise ValueError(f"{name} is called")
 
 
-def _tensor(storage: Storage, offset: int, shape: tuple, strides: tuple, *_: object) -> object:
+def _tensor(
+    storage: Storage,
+    offset: int,
+    shape: tuple,
+    strides: tuple,
+    grad: object = False,
+    hooks: object = None,
+    metadata: object = None,
+) -> object:
     if isinstance(storage, Opaque):
         return storage
+    if isinstance(metadata, dict) and metadata:  # {"conj": True} or {"neg": True}, and not yet done
+        return Opaque("torch._utils._rebuild_tensor_v2, conjugated or negated lazily")
     dtype = _of(Storage, storage).dtype
     return View(storage, dtype or np.dtype("u1"), _of(int, offset), _of(tuple, shape), strides)
 

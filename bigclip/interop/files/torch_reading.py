@@ -32,6 +32,7 @@ _PREFIX = "module."  # of torch's DistributedDataParallel
 _UNUSUAL = ("torch._utils._rebuild_", "torch.Q")  # tensors without plain elements
 _MAX_DEPTH = 64
 _MAX_METADATA_CHARACTERS = 4096
+_PLAINLY = "Make it one with torch (dequantize, to_dense, resolve_conj), and save it anew."
 _ANEW = "Save it anew: torch.save({k: v.contiguous() for k, v in state_dict.items()}, path)."
 
 
@@ -99,7 +100,9 @@ def _of_dicts(top: object, path: str) -> tuple[dict[str, View], dict[str, str]]:
         )
     for name, value in state.items():
         if isinstance(value, Opaque) and value.name.startswith(_UNUSUAL):
-            raise ConfigError(f"{path}: {name[:80]!r}: {_kind(value)} is no plain tensor. {_ANEW}")
+            raise ConfigError(
+                f"{path}: {name[:80]!r}: {_kind(value)} is no plain tensor. {_PLAINLY}"
+            )
     return {name: view for name, view in state.items() if isinstance(view, View)}, metadata
 
 

@@ -48,6 +48,11 @@ def test_refuses_a_whole_model_by_the_name_of_its_class():
         open_weights(GOLDENS / "whole_model.pt")
 
 
+LAZY = call(
+    "torch._utils._rebuild_tensor_v2",
+    *(storage("0", 6), number(0), b"K\x06\x85", b"K\x01\x85", b"\x89", b"N"),
+    b"}(" + text("neg") + b"\x88u",
+)
 SIX = np.arange(6, dtype=np.float32)
 
 
@@ -142,6 +147,7 @@ def test_overlapping_windows_within_the_storage_are_read_as_torch_does(tmp_path)
         (tensor((6,), (1,), length=-7), "claims -28 bytes"),
         (tensor((6,), (1,), key="../../etc/passwd"), "is not in the archive"),
         (tensor((6,), (1,), kind="QInt8"), "is no plain tensor"),
+        (LAZY, "conjugated or negated lazily.*resolve_conj"),
         (call("torch._utils._rebuild_qtensor"), r"'torch._utils._rebuild_qtensor' is no plain"),
     ],
 )
