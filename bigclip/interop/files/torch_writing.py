@@ -22,6 +22,8 @@ _STORAGES = {dtype: storage for storage, dtype in DTYPES.values() if storage}
 _FOLDER = "weights"
 _ALIGNMENT = 64
 _HEADER_BYTES = 30  # of an entry, before its name
+# 64-bit sizes need a field of their own; zipfile would write it by itself from 2 GiB on.
+_WIDE_FROM = 1 << 30
 _WIDE_BYTES = 20
 
 
@@ -59,8 +61,7 @@ def write_torch(
 
 def _write(archive: zipfile.ZipFile, file: BinaryIO, name: str, content: memoryview | bytes):
     info = zipfile.ZipInfo(f"{_FOLDER}/{name}")
-    # 64-bit sizes need a field of their own. zipfile would do so by itself from 2 GiB on.
-    wide = len(content) >= 1 << 30
+    wide = len(content) >= _WIDE_FROM
     # A field of zeros in the entry's header fills up to the alignment; "FB" is torch's own mark.
     start = file.tell() + _HEADER_BYTES + len(info.filename) + (_WIDE_BYTES if wide else 0) + 4
     info.extra = b"FB" + struct.pack("<H", -start % _ALIGNMENT) + bytes(-start % _ALIGNMENT)

@@ -13,6 +13,7 @@ from bigclip.config import ConfigError
 from bigclip.interop.files import (
     Spec,
     open_weights,
+    torch_writing,
     write_npz,
     write_safetensors,
     write_torch,
@@ -158,7 +159,10 @@ class StandIn(pickle.Unpickler):
         return (pid[0], pid[1]()[0], *pid[2:])
 
 
-def test_torch_archive_is_pickled_and_aligned_as_by_torch(tmp_path):
+@pytest.mark.parametrize("wide_from", [1 << 30, 0])
+def test_torch_archive_is_pickled_and_aligned_as_by_torch(tmp_path, monkeypatch, wide_from):
+    """Also with the 64-bit sizes of large arrays."""
+    monkeypatch.setattr(torch_writing, "_WIDE_FROM", wide_from)
     arrays = odd_arrays()
     write_torch(tmp_path / "x.pt", specs_of(arrays), arrays.items())
     content = (tmp_path / "x.pt").read_bytes()
@@ -184,5 +188,6 @@ def test_torch_archive_is_pickled_and_aligned_as_by_torch(tmp_path):
             assert read[name][1][0] == "storage"
             assert read[name][1][3:] == ("cpu", array.size)
             assert read[name][2:] == expected
+    assert_holds(open_weights(tmp_path / "x.pt"), arrays)
     assert read["bfloat16"][1][1] == "torch.BFloat16Storage"
     assert read["bool"][1][1] == "torch.BoolStorage"
