@@ -21,7 +21,7 @@ All else is the checkpoint's: architecture, loss, preprocessing, tokenizer. lock
 LiT (arXiv 2111.07991) with its published recipe: Adafactor, learning rate 1e-3, 16,384 pairs a
 batch, 60,000 steps. Otherwise weights that are kept learn at 1e-5 and batches have 512 pairs, as in
 "Finetune like you pretrain" (arXiv 2212.00638), and what is fresh learns at 1e-3. Patch dropout is
-off.
+off, and ResNets normalise by their running statistics, which stay.
 """
 
 from typing import Any
@@ -150,8 +150,9 @@ def _model(
         arch[fresh] = read_architecture(options["architecture"])[fresh]
     if fresh and arch[fresh].get("width") != arch["embed_dim"] and "projection" in arch[fresh]:
         arch[fresh]["projection"] = True
-    if "patch_dropout" in arch["image"]:
-        arch["image"]["patch_dropout"] = 0.0
+    for key, value in (("patch_dropout", 0.0), ("batch_norm", "running")):
+        if key in arch["image"]:
+            arch["image"][key] = value
     for tower, key in (("image", "image_size"), ("text", "context_length")):
         if key in options:
             arch[tower][key] = int(options[key])

@@ -75,6 +75,13 @@ def _check_sizes(task: Task, preprocess: Preprocess, tokenizer: Tokenizer) -> No
             f"the tokenizer has {tokenizer.vocab_size} tokens, but the architecture only "
             f"{text['vocab_size']}: raise config.task.overrides.text.vocab_size."
         )
+    if text["pool"] == "eot" and tokenizer.eot != tokenizer.vocab_size - 1:
+        raise ConfigError(
+            f"config.task.architecture.text.pool = 'eot' looks for the largest id, but the "
+            f"tokenizer ends its texts with {tokenizer.eot} of {tokenizer.vocab_size} ids: take "
+            "another tokenizer, or config.task.overrides.text = "
+            '{"pool": "last", "causal": False}, for a text tower that is not trained yet.'
+        )
 
 
 def experiment(

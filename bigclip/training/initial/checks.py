@@ -22,7 +22,7 @@ _SHOWN = frozenset(
         "projection", "projection_bias", "patch_bias", "ln_pre", "stem",
     )
 )  # fmt: skip
-_TRAINING_ONLY = frozenset(("init_scheme", "patch_dropout"))
+_TRAINING_ONLY = frozenset(("init_scheme", "patch_dropout", "batch_norm"))
 # The size of pictures is the architecture's, and the positions show it.
 _PREPROCESS = ("resize", "interpolation", "mean", "std")
 
