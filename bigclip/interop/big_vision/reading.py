@@ -50,11 +50,11 @@ def read(path: Path, options: ReadOptions) -> Imported:
         if beside:
             notes.append(f"left out: {', '.join(sorted(beside)[:8])}, the state of a training.")
     if options.tower is not None:
-        kept = (getattr(layout, options.tower).root, f"{layout.prefix}t", f"{layout.prefix}b")
-        ignored.append(f"(?!{'|'.join(map(re.escape, kept))}).*")
+        root, prefix = (re.escape(p) for p in (getattr(layout, options.tower).root, layout.prefix))
+        ignored.append(f"(?!{root}|{prefix}[tb]$).*")
     return Imported(
         weights=weights,
-        rows=rows(arch, layout),
+        rows=tuple(row for row in rows(arch, layout) if row.theirs not in found.used),
         architecture=arch,
         loss="sigmoid" if f"{layout.prefix}b" in weights else "softmax",
         preprocess=Preprocess(
