@@ -63,10 +63,11 @@ def config_text(model: Outgoing, name: str = "MODEL.npz") -> str:
     module = "proj.image_text.two_towers" if len(towers) == 2 else _MODELS[towers[0]]
     lines = [f'config.model_name = "{module}"', "config.model = ConfigDict()"]
     for key, value in model_arguments(arch, towers=towers, loss=model.loss).items():
+        told = repr(value)
         if isinstance(value, dict):
-            value = ", ".join(f"{name}={part!r}" for name, part in value.items())
-            value = f"ConfigDict(dict({value}))"
-        lines.append(f"config.model.{key} = {value}")
+            inside = ", ".join(f"{name}={part!r}" for name, part in value.items())
+            told = f"ConfigDict(dict({inside}))"
+        lines.append(f"config.model.{key} = {told}")
     lines.append(f'config.model_init = "./{name}"  # big_vision wants a slash in the path')
     if "image" in towers:
         lines.append(f'pp_img = "{image_steps(model.preprocess)}"')

@@ -121,7 +121,9 @@ def import_big_vision(name: str) -> types.ModuleType:
         if not os.path.isdir(os.path.join(clone, "big_vision")):
             raise ImportError(f"{_PATH_VARIABLE} = {clone} holds no big_vision. {INSTALL}")
         sys.path.insert(0, clone)
-    if importlib.util.find_spec("big_vision") is None:
+    spec = importlib.util.find_spec("big_vision")
+    # Without origin, it is but a folder of that name, such as that of the whole clone.
+    if spec is None or spec.origin is None:
         raise ImportError(f"big_vision is not there; it is a clone, and no package. {INSTALL}")
     # Looks for TensorFlow, and so must come before its place is taken.
     importlib.import_module("flax.training.checkpoints")
