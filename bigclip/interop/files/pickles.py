@@ -5,12 +5,12 @@ may look up any Python object by its name and call it. `pickle.Unpickler` with a
 `find_class` is that machine still: it calls what it is given, sets attributes, and one name too
 many on its list is a way out. So the machine here is another one:
 
-- it knows only the thirty operations with which state dicts and TorchScript modules are written;
-- a name stays a name. None is ever looked up: "calling" chooses among the dozen functions of
+- it knows only the forty operations with which state dicts and TorchScript modules are written;
+- a name stays a name. None is ever looked up: "calling" chooses among the ten functions of
   `_CALLS` below, which take apart tuples. No code of the file, of torch or of any other package can
   be reached, because no callable is ever on the stack;
-- objects are dicts, lists, tuples, texts, numbers and three inert classes. Nothing of them is
-  compared, hashed or printed but texts, so depth and cycles in the data do no harm;
+- objects are dicts, lists, tuples, texts, numbers and the five inert classes below. Nothing of
+  them is compared, hashed or printed but texts, so depth and cycles in the data do no harm;
 - each operation adds at most one object, and their number and the file's length are bounded:
   memory and time are, too. Numbers of more than 255 bytes cannot be written with these operations.
 

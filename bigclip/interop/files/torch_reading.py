@@ -13,6 +13,7 @@ import numpy as np
 from bigclip.config import ConfigError
 from bigclip.interop.files.pickles import MAX_BYTES, Module, Opaque, View, read_pickle
 from bigclip.interop.files.tensors import (
+    MAX_NAME_CHARACTERS,
     MAX_TENSORS,
     Tensor,
     Weights,
@@ -127,15 +128,21 @@ def _kind(value: object) -> str:
 
 
 def _of_modules(top: Module, path: str) -> dict[str, View]:
-    """Go through modules in modules. One that has two names gives its tensors both."""
+    """Go through modules in modules. One that has two names gives its tensors both.
+
+    So a short file can name a tensor a trillion times, or without end: all that is looked at is
+    counted, and names are kept short before they are made.
+    """
     found, waiting, seen = {}, [("", 0, top)], 0
     while waiting:
         prefix, depth, module = waiting.pop()
-        seen += 1
-        if depth > _MAX_DEPTH or seen > MAX_TENSORS or len(prefix) > 4096:
+        seen += 1 + len(module.attributes)
+        if depth > _MAX_DEPTH or seen > MAX_TENSORS:
             raise ConfigError(f"{path}: its modules are nested without end.")
         below = []
         for name, value in module.attributes.items():
+            if len(prefix) + len(name) > MAX_NAME_CHARACTERS:
+                raise ConfigError(f"{path}: a name of more than {MAX_NAME_CHARACTERS} characters.")
             if isinstance(value, View):
                 found[prefix + name] = value
             elif isinstance(value, Module):

@@ -9,7 +9,7 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
 from bigclip.config import ConfigError
@@ -38,19 +38,20 @@ class Entry(NamedTuple):
     def read(self, limit: int) -> bytes:
         """Read the beginning of the content, at most `limit` bytes."""
         content = bytearray()
-        for chunk in self.chunks(check=False):
+        for chunk in self.chunks(check=False, most=limit):
             content += chunk[: limit - len(content)]
             if len(content) >= limit:
                 break
         return bytes(content)
 
-    def chunks(self, *, check: bool = True) -> Iterator[memoryview]:
-        """Go through the content, unpacked, in pieces of at most 1 MiB: `size` bytes in all.
+    def chunks(self, *, check: bool = True, most: int = _CHUNK_BYTES) -> Iterator[memoryview]:
+        """Go through the content, unpacked, in pieces: `size` bytes in all.
 
         A piece holds until the next one is asked for.
 
         Args:
             check: hold the content against its CRC at the end.
+            most: bytes of a piece.
 
         Raises:
             ConfigError: if the content is not as large as claimed, or damaged.
@@ -58,7 +59,9 @@ class Entry(NamedTuple):
         where = f"{self.path}: {self.name}"
         done = crc = 0
         with open_regular(self.path) as file:
-            pieces = self._inflated(file, where) if self.deflated else self._raw(file, where)
+            pieces = self._raw(file, where, most)
+            if self.deflated:
+                pieces = self._inflated(pieces, where, most)
             for piece in pieces:
                 done += len(piece)
                 if done > self.size:
@@ -71,22 +74,24 @@ class Entry(NamedTuple):
         if check and self.crc not in (0, crc):
             raise ConfigError(f"{where}: its checksum (CRC-32) differs: damaged; copy it again.")
 
-    def _raw(self, file: BinaryIO, where: str) -> Iterator[memoryview]:
-        buffer = memoryview(bytearray(min(_CHUNK_BYTES, self.stored)))
-        for start in range(0, self.stored, _CHUNK_BYTES):
-            piece = buffer[: min(_CHUNK_BYTES, self.stored - start)]
+    def _raw(self, file: BinaryIO, where: str, most: int) -> Iterator[memoryview]:
+        buffer = memoryview(bytearray(min(most, self.stored)))
+        for start in range(0, self.stored, most):
+            piece = buffer[: min(most, self.stored - start)]
             read_exactly(file, self.offset + start, piece, where)
             yield piece
 
-    def _inflated(self, file: BinaryIO, where: str) -> Iterator[memoryview]:
+    def _inflated(
+        self, pieces: Iterable[memoryview], where: str, most: int
+    ) -> Iterator[memoryview]:
         unpack = zlib.decompressobj(-zlib.MAX_WBITS)
         try:
-            for packed in self._raw(file, where):
+            for packed in pieces:
                 while packed and not unpack.eof:
-                    yield memoryview(unpack.decompress(packed, _CHUNK_BYTES))
+                    yield memoryview(unpack.decompress(packed, most))
                     packed = unpack.unconsumed_tail
             while not unpack.eof:
-                piece = unpack.decompress(unpack.unconsumed_tail, _CHUNK_BYTES)
+                piece = unpack.decompress(unpack.unconsumed_tail, most)
                 if not piece:
                     raise ConfigError(f"{where}: its compressed content ends early; damaged.")
                 yield memoryview(piece)
@@ -106,7 +111,8 @@ def zip_entries(path: str) -> dict[str, Entry]:
         entries, spans = {}, []
         for info in _directory(file, path):
             where = f"{path}: {info.orig_filename!r}"
-            if info.filename != info.orig_filename or "\0" in info.orig_filename:
+            # zipfile cuts names off at a zero byte.
+            if info.filename != info.orig_filename or not info.filename.isprintable():
                 raise ConfigError(f"{where}: no name of a file in an archive.")
             if info.filename in entries:
                 raise ConfigError(f"{where}: stands in the archive twice.")
@@ -152,7 +158,7 @@ def _directory(file: BinaryIO, path: str) -> list[zipfile.ZipInfo]:
     # What zipfile and struct raise for damaged bytes is nowhere listed.
     except Exception as error:
         raise ConfigError(
-            f"{path}: the zip archive cannot be read: {error}. Cut off? Copy it again."
+            f"{path}: the zip archive cannot be read: {str(error)[:200]!r}. Cut off? Copy it again."
         ) from error
 
 

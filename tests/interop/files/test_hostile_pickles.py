@@ -227,9 +227,26 @@ def test_modules_that_multiply(tmp_path, monkeypatch):
         (tmp_path / "x.pt").write_bytes(torch_file(doubled(levels) + b"."))
         with pytest.raises(ConfigError, match="nested without end"):
             open_weights(tmp_path / "x.pt")
+    # Wide instead of deep: each of sixteen levels has its 60 numbers and 20 names of the next.
+    wide, memo = b"c__torch__\nA\n)\x81", b"q\x00"
+    for _ in range(16):
+        numbers = b"".join(text(f"n{i}") + b"K\x01" for i in range(60))
+        names = b"".join(text(f"m{i}") + b"h\x00" for i in range(20))
+        wide = b"c__torch__\nA\n)\x81}(" + numbers + text("m") + wide + memo + names + b"ub"
+    (tmp_path / "x.pt").write_bytes(torch_file(wide + b"."))
+    with pytest.raises(ConfigError, match="nested without end"):
+        open_weights(tmp_path / "x.pt")
     cycle = b"c__torch__\nA\n)\x81q\x00}" + text("a") + b"h\x00sb."
     (tmp_path / "x.pt").write_bytes(torch_file(cycle))
     with pytest.raises(ConfigError, match="nested without end"):
+        open_weights(tmp_path / "x.pt")
+
+
+def test_names_of_modules_are_short(tmp_path):
+    inner = b"c__torch__\nA\n)\x81}(" + text("b" * 600) + tensor((6,), (1,)) + b"ub"
+    outer = b"c__torch__\nA\n)\x81}(" + text("a" * 600) + inner + b"ub."
+    (tmp_path / "x.pt").write_bytes(torch_file(outer, {"0": bytes(24)}))
+    with pytest.raises(ConfigError, match="a name of more than 1024 characters"):
         open_weights(tmp_path / "x.pt")
 
 
