@@ -1,104 +1,89 @@
 """What a folder of ONNX models tells of its inputs: how pictures and texts become arrays."""
 
 import base64
-import json
-import string
 from pathlib import Path
 from typing import Any
 
+from bigclip.config import ConfigError
 from bigclip.data.tokenizer import Tokenizer
 from bigclip.interop.outgoing import Outgoing
+from bigclip.interop.transformers_folder.config_writing import choose_class, make_config
+from bigclip.interop.transformers_folder.json_files import write_json
+from bigclip.interop.transformers_folder.processors import make_processor
+from bigclip.interop.transformers_folder.sentencepiece_json import to_json
+from bigclip.interop.transformers_folder.tokenizer_writing import whole_json
 
 FILE = "preprocess.json"
 TOKENIZER_FILE = "tokenizer.json"  # of the `tokenizers` library
 SENTENCEPIECE_FILE = "spiece.model"  # of the `sentencepiece` library
 
 
-def write_descriptions(folder: Path, outgoing: Outgoing) -> None:
-    """Write `preprocess.json` and, with a text tower, the tokenizer's file.
+def describe(outgoing: Outgoing) -> dict[str, bytes | dict[str, Any]]:
+    """Return file name -> content.
 
     `preprocess.json` has the fields of `bigclip.data.preprocess.Preprocess` under "images" (then
     pixel_values = (RGB / 255 - mean) / std, channels first), and under "texts" the context length,
-    the special ids and the cleaning that bigclip does before it cuts.
+    the special ids and the cleaning that bigclip does before it cuts. `tokenizer.json` gives these
+    ids by itself, padding included; where ours is a SentencePiece model, `spiece.model` is the
+    original. Where transformers has a class for the model, its `config.json` and
+    `preprocessor_config.json` are here, too, so that transformers.js opens the folder.
+
+    Raises:
+        ConfigError: if the tokenizer cannot be said in a tokenizer.json.
     """
-    content: dict[str, Any] = {}
+    files: dict[str, Any] = {FILE: {}}
     if "image" in outgoing.towers:
-        content["images"] = outgoing.preprocess.to_dict()
+        files[FILE]["images"] = outgoing.preprocess.to_dict()
     if "text" in outgoing.towers:
-        tokenizer = outgoing.tokenizer.to_dict()
-        pieces = tokenizer.pop("pieces")
-        if "sentencepiece" in pieces:
-            name = SENTENCEPIECE_FILE
-            (folder / name).write_bytes(base64.b64decode(pieces["sentencepiece"]))
-        else:
-            name = TOKENIZER_FILE
-            _write_json(folder / name, tokenizer_json(outgoing.tokenizer))
-        content["texts"] = {"file": name, **tokenizer}
-    _write_json(folder / FILE, content)
+        files[FILE]["texts"] = _describe_tokenizer(outgoing.tokenizer, files)
+    try:
+        model_type = choose_class(outgoing)
+        patches = outgoing.shapes["image/position"][0]
+        files["preprocessor_config.json"] = make_processor(outgoing.preprocess, model_type, patches)
+        files["config.json"] = make_config(outgoing, model_type)
+    except ConfigError:
+        pass  # transformers cannot say this model; the graphs can
+    return files
 
 
-def _write_json(path: Path, content: Any) -> None:
-    text = json.dumps(content, ensure_ascii=False, indent=2)
-    path.write_text(text + "\n", encoding="utf-8")
-
-
-def tokenizer_json(tokenizer: Tokenizer) -> dict[str, Any]:
-    """Return the content of a `tokenizer.json` that gives the tokenizer's ids by itself.
-
-    Special ids, padding and truncation are in it, and of the cleaning what the library can do:
-    lower case, white space, punctuation. Repairs of broken encodings and of HTML entities are not.
-    """
-    data = tokenizer.to_dict()
-    content = dict(data["pieces"])
-    rules = [*_CLEANING[data["clean"]]]
-    if content.get("normalizer"):
-        rules.append(content["normalizer"])
-    content["normalizer"] = {"type": "Sequence", "normalizers": rules} if rules else None
-    names = {"<|startoftext|>": data["sot"], "<|endoftext|>": data["eot"]}
-    names = {name: number for name, number in names.items() if number is not None}
-    around = [{"SpecialToken": {"id": name, "type_id": 0}} for name in names]
-    text = {"Sequence": {"id": "A", "type_id": 0}}
-    single = around[:1] + [text] + around[1:] if data["sot"] is not None else [text, *around]
-    content["post_processor"] = {
-        "type": "TemplateProcessing",
-        "single": single,
-        "pair": [*single, {"Sequence": {"id": "B", "type_id": 1}}],
-        "special_tokens": {
-            name: {"id": name, "ids": [number], "tokens": [name]} for name, number in names.items()
-        },
-    }
+def _describe_tokenizer(tokenizer: Tokenizer, files: dict[str, Any]) -> dict[str, Any]:
+    facts = tokenizer.to_dict()
+    pieces = facts.pop("pieces")
+    if "sentencepiece" in pieces:
+        files[SENTENCEPIECE_FILE] = base64.b64decode(pieces["sentencepiece"])
+        pieces = to_json(files[SENTENCEPIECE_FILE])
+    content, names = whole_json(pieces, tokenizer)
+    # Listed there, "!", which is CLIP's padding, would be taken out of texts before they are cut.
+    content["added_tokens"] = [one for one in content["added_tokens"] if not one["special"]]
+    length = tokenizer.context_length
     content["truncation"] = {
         "direction": "Right",
-        "max_length": data["context_length"],
+        "max_length": length,
         "strategy": "LongestFirst",
         "stride": 0,
     }
     content["padding"] = {
-        "strategy": {"Fixed": data["context_length"]},
+        "strategy": {"Fixed": length},
         "direction": "Right",
         "pad_to_multiple_of": None,
-        "pad_id": data["pad"],
+        "pad_id": tokenizer.pad,
         "pad_type_id": 0,
-        "pad_token": "<pad>",
+        "pad_token": names["pad_token"],
     }
-    return content
+    files[TOKENIZER_FILE] = content
+    files["tokenizer_config.json"] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": length,
+        "model_input_names": ["input_ids"],
+        **names,
+    }
+    return facts
 
 
-def _replace(pattern: str, by: str) -> dict[str, Any]:
-    return {"type": "Replace", "pattern": {"Regex": pattern}, "content": by}
-
-
-_SPACES = (
-    _replace(r"\s+", " "),
-    {"type": "Strip", "strip_left": True, "strip_right": True},
-)
-_LOWER = {"type": "Lowercase"}
-_PUNCTUATION = "".join(rf"\x{{{ord(mark):x}}}" for mark in string.punctuation.replace("_", ""))
-# A cleaner of `bigclip.data.text_cleaning` -> normalizers of the `tokenizers` library.
-_CLEANING: dict[str, tuple[dict[str, Any], ...]] = {
-    "clip": (*_SPACES, _LOWER),
-    "cased": _SPACES,
-    "canonical": (_replace("_", " "), _replace(f"[{_PUNCTUATION}]", ""), _LOWER, *_SPACES),
-    "lower": (_LOWER,),
-    "none": (),
-}
+def write_descriptions(folder: Path, files: dict[str, bytes | dict[str, Any]]) -> None:
+    """Write what `describe` gave."""
+    for name, content in files.items():
+        if isinstance(content, bytes):
+            (folder / name).write_bytes(content)
+        else:
+            write_json(folder / name, content)

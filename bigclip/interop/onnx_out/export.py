@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bigclip import __version__
 from bigclip.interop.mapping import Row
-from bigclip.interop.onnx_out.descriptions import write_descriptions
+from bigclip.interop.onnx_out.descriptions import describe, write_descriptions
 from bigclip.interop.onnx_out.graph import Graph, model_message
 from bigclip.interop.onnx_out.towers import image_graph, joint_graph, text_graph
 from bigclip.interop.onnx_out.weights import MAX_FILE_BYTES, Part, write_models
@@ -46,7 +46,7 @@ def write(folder: Path, outgoing: Outgoing, *, max_file_bytes: int = MAX_FILE_BY
     Raises:
         ConfigError: if the architecture cannot be said in ONNX, or the disk is too small.
     """
-    built = graphs(outgoing)
+    built, files = graphs(outgoing), describe(outgoing)
     changes = {
         name: change for graph in built.values() for name, change in graph.parameters.items()
     }
@@ -69,4 +69,4 @@ def write(folder: Path, outgoing: Outgoing, *, max_file_bytes: int = MAX_FILE_BY
         for name, graph in built.items()
     }
     write_models(folder, parts, specs, arrays, max_file_bytes=max_file_bytes)
-    write_descriptions(folder, outgoing)
+    write_descriptions(folder, files)

@@ -1,24 +1,26 @@
 """ONNX files without onnxruntime: what they hold, and what is refused."""
 
+import copy
+import io
 import json
 import sys
+import types
 
 import numpy as np
 import pytest
+import sentencepiece
 import tokenizers
-from onnx_checkpoints import GEOMETRIES, TEXTS, save_checkpoint
+from onnx_geometries import GEOMETRIES, TEXTS, random_model
+from random_models import small_tokenizer
 
 from bigclip.config import ConfigError
-from bigclip.data.text_cleaning import CLEANERS
-from bigclip.data.tokenizer import Tokenizer
-from bigclip.data.tokenizer.training import train_tokenizer
+from bigclip.data.tokenizer import Tokenizer, sentencepiece_tokenizer
 from bigclip.interop.files import Spec
 from bigclip.interop.onnx_out import FORMAT, messages, towers
-from bigclip.interop.onnx_out.descriptions import tokenizer_json
+from bigclip.interop.onnx_out.descriptions import describe, write_descriptions
 from bigclip.interop.onnx_out.export import write
 from bigclip.interop.onnx_out.graph import Graph, model_message
 from bigclip.interop.onnx_out.weights import Part, write_models
-from bigclip.interop.outgoing import Outgoing
 
 FLOAT32 = np.dtype(np.float32)
 ARRAYS = {
@@ -107,10 +109,7 @@ def test_every_value_is_known_before_it_is_used(name):
 
 
 def test_a_checkpoint_goes_out_under_our_names(tmp_path):
-    save_checkpoint(tmp_path / "ours", GEOMETRIES["siglip"], loss="sigmoid")
-    outgoing = Outgoing(tmp_path / "ours")
-    folder = tmp_path / "theirs"
-    folder.mkdir()
+    outgoing, folder = random_model(GEOMETRIES["siglip"], loss="sigmoid"), tmp_path
     write(folder, outgoing)
     assert FORMAT.recognises(folder)
     found = held(parsed(folder / "model.onnx"), folder)
@@ -125,32 +124,53 @@ def test_a_checkpoint_goes_out_under_our_names(tmp_path):
     assert not image.keys() & text.keys()
     content = json.loads((folder / "preprocess.json").read_text())
     assert content["images"] == outgoing.preprocess.to_dict()
-    assert content["texts"]["file"] == "tokenizer.json"
     assert content["texts"]["context_length"] == 11
 
 
-@pytest.mark.parametrize("clean", CLEANERS)
-def test_tokenizer_json_gives_our_ids_by_itself(clean):
-    tokenizer = train_tokenizer(
-        ["red fox", "Blue_owl!"] * 4, vocab_size=300, context_length=11, clean=clean
+def small_sentencepiece(folder):
+    written = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["red fox", "blue owl", "a naïve zebra, 7 times"] * 9),
+        model_writer=written,
+        vocab_size=60,
+        hard_vocab_limit=False,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
     )
-    cut = tokenizers.Tokenizer.from_str(json.dumps(tokenizer_json(tokenizer)))
-    texts = [*TEXTS, "Blue_owl!", "a, b-c [d] ^e\\ 'f'", "\tNAÏVE  Œuvre\n", "狐 🦊"]
+    path = folder / "small.model"
+    path.write_bytes(written.getvalue())
+    return sentencepiece_tokenizer(str(path), context_length=11, clean="canonical")
+
+
+def padded_with_a_word():
+    """A tokenizer that pads with "!", as OpenAI's does."""
+    data = small_tokenizer(9).to_dict()
+    return Tokenizer.from_dict(data | {"pad": data["pieces"]["model"]["vocab"]["!"]})
+
+
+@pytest.mark.parametrize("name", ["bytes", "padded with a word", "sentencepiece"])
+def test_tokenizer_json_gives_our_ids_by_itself(name, tmp_path):
+    tokenizer = {
+        "bytes": lambda: small_tokenizer(11, clean="canonical"),
+        "padded with a word": padded_with_a_word,
+        "sentencepiece": lambda: small_sentencepiece(tmp_path),
+    }[name]()
+    outgoing = types.SimpleNamespace(towers=("text",), tokenizer=tokenizer, architecture={})
+    write_descriptions(tmp_path, describe(outgoing))
+    cut = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert (tmp_path / "spiece.model").exists() == (name == "sentencepiece")
+    texts = [*TEXTS, "Blue_owl!", "a, b-c [d] ^e", "\tNAÏVE  Œuvre\n", "<|endoftext|> <pad>"]
     assert [cut.encode(text).ids for text in texts] == tokenizer(texts).tolist()
-
-
-def test_special_ids_may_be_missing():
-    data = train_tokenizer(["red fox"] * 4, vocab_size=300, context_length=5).to_dict()
-    for changes in ({"sot": None}, {"eot": None}, {"sot": None, "eot": None}):
-        tokenizer = Tokenizer.from_dict(data | changes)
-        cut = tokenizers.Tokenizer.from_str(json.dumps(tokenizer_json(tokenizer)))
-        texts = ["fox", "red fox red fox red fox"]
-        assert [cut.encode(text).ids for text in texts] == tokenizer(texts).tolist()
+    facts = json.loads((tmp_path / "preprocess.json").read_text())["texts"]
+    assert facts["context_length"] == tokenizer.context_length
+    assert (facts["eot"], facts["clean"]) == (tokenizer.eot, tokenizer.clean)
 
 
 def test_unknown_parts_are_refused_before_anything_is_written(tmp_path):
-    save_checkpoint(tmp_path / "ours", GEOMETRIES["clip"])
-    outgoing = Outgoing(tmp_path / "ours")
+    outgoing = random_model(copy.deepcopy(GEOMETRIES["clip"]))
     outgoing.architecture["image"]["activation"] = "relu6"
     with pytest.raises(ConfigError, match="no operators .* 'relu6'"):
         write(tmp_path / "absent", outgoing)

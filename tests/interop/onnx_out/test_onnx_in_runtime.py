@@ -5,7 +5,8 @@ import shutil
 
 import numpy as np
 import pytest
-from onnx_checkpoints import GEOMETRIES, TEXTS, save_checkpoint
+from onnx_geometries import GEOMETRIES, TEXTS, random_model
+from random_models import InMemory
 
 import bigclip
 from bigclip import models
@@ -46,9 +47,9 @@ def assert_near(ours, theirs):
     assert np.abs(ours - theirs).max() < TOLERANCE * np.abs(ours).max()
 
 
-def exported(folder, arch, *, loss="softmax", **options):
-    """Our model and onnxruntime's."""
-    save_checkpoint(folder / "ours", arch, loss=loss)
+def exported(folder, random, **options):
+    """A random model as ours and as onnxruntime's."""
+    random.save(folder / "ours")
     theirs = folder / "theirs"
     theirs.mkdir()
     write(theirs, Outgoing(folder / "ours"), **options)
@@ -75,7 +76,7 @@ def assert_same(model, reference, arch):
 def test_embeddings_and_logits_are_ours_for_any_number_of_inputs(name, tmp_path, runtime):
     arch = GEOMETRIES[name]
     loss = "sigmoid" if name == "siglip" else "softmax"
-    model, reference, folder = exported(tmp_path, arch, loss=loss)
+    model, reference, folder = exported(tmp_path, random_model(arch, loss=loss))
     for path in folder.glob("*.onnx"):
         runtime.checker.check_model(str(path), full_check=True)
     assert_same(model, reference, arch)
@@ -83,7 +84,7 @@ def test_embeddings_and_logits_are_ours_for_any_number_of_inputs(name, tmp_path,
 
 def test_all_models_share_one_file_where_they_are_large(tmp_path, runtime):
     arch = GEOMETRIES["clip"]
-    model, reference, folder = exported(tmp_path, arch, max_file_bytes=1000)
+    model, reference, folder = exported(tmp_path, random_model(arch), max_file_bytes=1000)
     for path in folder.glob("*.onnx"):
         runtime.checker.check_model(str(path), full_check=True)
         assert path.stat().st_size < 50_000
@@ -99,7 +100,7 @@ def test_shorter_rows_of_ids_do_where_padding_makes_no_difference(tmp_path):
     arch = GEOMETRIES["clip"]
     assert takes_any_length(arch)
     assert not takes_any_length(GEOMETRIES["conv stem, mean, not causal"])
-    model, reference, _ = exported(tmp_path, arch)
+    model, reference, _ = exported(tmp_path, random_model(arch))
     ids = model.tokenize(["red", "fox"])
     assert (ids[:, 4:] == model.tokenizer.pad).all()
     assert_near(model.embed_texts(["red", "fox"]), reference.embed_texts(ids[:, :4]))
@@ -111,7 +112,7 @@ def test_outputs_beside_the_embeddings(tmp_path):
     import onnxruntime
 
     arch = GEOMETRIES["clip"]
-    model, reference, folder = exported(tmp_path, arch)
+    model, reference, folder = exported(tmp_path, random_model(arch))
     images = pictures(24)
     feed = {"pixel_values": np.moveaxis(pixels_of(model, images), -1, 1)}
     session = onnxruntime.InferenceSession(str(folder / "vision_model.onnx"))
@@ -132,7 +133,7 @@ def test_a_tower_alone(tmp_path):
     arch = GEOMETRIES["clip"]
     for tower in ("image", "text"):
         ours, theirs = tmp_path / tower, tmp_path / f"{tower}-onnx"
-        save_checkpoint(ours, arch, towers=(tower,))
+        random_model(arch, towers=(tower,)).save(ours)
         theirs.mkdir()
         write(theirs, Outgoing(ours))
         model, reference = bigclip.load(ours), FORMAT.reference(theirs)
@@ -151,7 +152,7 @@ def test_a_tower_alone(tmp_path):
 @pytest.mark.slow
 def test_a_real_geometry(tmp_path, runtime):
     arch = models.architecture("clip-vit-b-32")
-    model, reference, folder = exported(tmp_path, arch)
+    model, reference, folder = exported(tmp_path, InMemory(arch))
     runtime.checker.check_model(str(folder / "vision_model.onnx"), full_check=True)
     assert_same(model, reference, arch)
     shutil.rmtree(tmp_path)  # 2 GB

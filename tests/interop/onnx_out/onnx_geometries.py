@@ -1,6 +1,6 @@
-"""Architectures that together have every part that one may have, and their checkpoints."""
+"""Architectures that together have every part that one may have, and models of them."""
 
-from random_models import save_model, small_tokenizer
+from random_models import InMemory, small_tokenizer
 
 from bigclip import models
 
@@ -30,7 +30,6 @@ GEOMETRIES = {
 }
 
 
-def save_checkpoint(folder, arch, **options) -> None:
-    """Write a folder that `bigclip.load` reads; for `options` see `random_models.save_model`."""
-    tokenizer = small_tokenizer(arch["text"]["context_length"])
-    save_model(folder, arch, tokenizer=tokenizer, **options)
+def random_model(arch, **options) -> InMemory:
+    """Draw a model; for `options` see `InMemory`."""
+    return InMemory(arch, tokenizer=small_tokenizer(arch["text"]["context_length"]), **options)
