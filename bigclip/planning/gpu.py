@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bigclip.config import ConfigError, plain
+from bigclip.models import is_resnet
 from bigclip.planning.analytic import estimate, state_sizes
 from bigclip.planning.chips import find_chip
 from bigclip.planning.plans import read_config, run_cost, times
@@ -43,7 +44,8 @@ def plan_gpus(
         those that leave a node. Parameters and optimizer are exact, the rest is by formula.
 
     Raises:
-        ConfigError: see `read_config`; if the number of GPUs is none.
+        ConfigError: see `read_config`; if the number of GPUs is none; for a ResNet with tensor
+            parallelism.
     """
     chip, count = find_chip(topology)
     if not re.fullmatch(r"[1-9]\d*", count):
@@ -52,6 +54,12 @@ def plan_gpus(
         )
     devices = [StandIn(index) for index in range(int(count))]
     values, parts, rule = read_config(config, devices, num_slices=1, epoch_examples=epoch_examples)
+    tensor = parts.mesh.shape["tensor"]
+    if tensor > 1 and is_resnet(parts.task.manifest["architecture"]["image"]):
+        raise ConfigError(
+            f"config.mesh.tensor = {tensor}: a ResNet's convolutions are not split over `tensor`, "
+            "and the formulas for GPUs do not hold for it. Plan with config.mesh.tensor = 1."
+        )
     found = estimate(
         parts,
         chip,

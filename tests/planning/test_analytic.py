@@ -5,7 +5,8 @@ import pytest
 import tiny_config
 
 from bigclip.config import ConfigError
-from bigclip.planning.analytic import communication
+from bigclip.models import architecture, image_flops, text_flops
+from bigclip.planning.analytic import communication, towers
 from bigclip.planning.chips import CHIPS, find_chip
 from bigclip.planning.gpu import plan_gpus
 from bigclip.planning.residuals import kept_bytes
@@ -99,6 +100,37 @@ def test_sharding_shards_the_state_of_a_gpu_plan():
         for size in (1, 4)
     )
     assert parts["parameters"] < 0.4 * whole["parameters"]
+
+
+def resnet_config(**changes):
+    made = config(batch_size=64, **changes)
+    made.task.architecture = "tiny-rn"
+    made.preprocess.size = 64
+    return made
+
+
+def test_a_resnet_is_planned_too():
+    plan = plan_gpus(resnet_config(), "h100:16")
+    arch = architecture("tiny-rn", text={"vocab_size": 300})
+    assert plan["flops"]["image"] == 3 * 64 * image_flops(arch)
+    assert plan["flops"]["hardware"] <= plan["flops_per_step"]
+    again = resnet_config()
+    again.task.remat = "full"
+    recomputed = plan_gpus(again, "h100:16")["flops"]["hardware"] - plan["flops"]["hardware"]
+    # All but the stem and the pool, once more; and the layers of the text tower.
+    assert 0.5 * 64 * image_flops(arch) < recomputed < 64 * (image_flops(arch) + text_flops(arch))
+    with pytest.raises(ConfigError, match="tensor = 2.*not split over"):
+        plan_gpus(resnet_config(mesh={"tensor": 2}), "h100:16")
+
+
+def test_what_is_kept_of_a_resnet():
+    block = {"name": "contrastive", "architecture": "tiny-rn"}
+    manifest = make_task(block, mean=(0.5,) * 3, std=(0.5,) * 3).manifest
+    kept = {name: kept_bytes(manifest, remat=name) for name in ("none", "dots_no_batch", "full")}
+    inputs = 2 * towers(manifest["architecture"])["image"].outputs  # bfloat16
+    assert inputs < kept["full"] < kept["dots_no_batch"] < kept["none"]
+    # Of each convolution its input and its result, and of each ReLU where it was positive.
+    assert kept["none"] < 15 * inputs
 
 
 @pytest.mark.parametrize("topology", ["h100", "h100:", "h100:0", "h100:8x8"])
