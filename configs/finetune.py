@@ -12,18 +12,21 @@ Behind the checkpoint (a run's workdir, or what `bigclip.convert` wrote) stand, 
     context_length=N   longer or shorter texts: the positions are cut or interpolated
     fresh=text         begins this tower anew ("image" the other one)
     architecture=NAME  whose tower the fresh one is; that of the checkpoint by default
-    tokenizer=...      another one: clip_bpe, trained:VOCAB_SIZE, or a file (.model, .json). A text
-                       tower that is kept takes over the embeddings of the pieces that both have
+    tokenizer=...      another one: clip_bpe, trained:VOCAB_SIZE, a .model, a tokenizer.json, or one
+                       of bigclip's (a file, a run). A text tower that is kept takes over the
+                       embeddings of the pieces that both have
     loss=sigmoid       another loss ("softmax")
     layer_decay=0.7    layers learn at this share of the rate of the layer above
 
 All else is the checkpoint's: architecture, loss, preprocessing, tokenizer. lock=image,fresh=text is
 LiT (arXiv 2111.07991) with its published recipe: Adafactor, learning rate 1e-3, 16,384 pairs a
 batch, 60,000 steps. Otherwise weights that are kept learn at 1e-5 and batches have 512 pairs, as in
-"Finetune like you pretrain" (arXiv 2212.00638), and what is fresh learns at 1e-3. Patch dropout is
-off, and ResNets normalise by their running statistics, which stay.
+"Finetune like you pretrain" (arXiv 2212.00638), what is fresh learns at 1e-3, and embeddings of
+another tokenizer at 1e-4. Patch dropout is off, and ResNets normalise by their running statistics,
+which stay.
 """
 
+import os
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -39,6 +42,7 @@ KEYS = (
 )  # fmt: skip
 TOWERS = ("image", "text")
 _KEPT_RATE, _FRESH_RATE = 1e-5, 1e-3
+_TABLE_RATE = 1e-4  # of a table of tokens of which some rows are taken over
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -180,7 +184,14 @@ def _tokenizer(path: str, kind: str | None, manifest: dict[str, Any]) -> dict[st
         return {"kind": kind}
     if kind.startswith("trained:"):
         return {"kind": "trained", "vocab_size": int(kind.removeprefix("trained:"))}
-    return {"kind": "sentencepiece" if kind.endswith(".model") else "huggingface", "path": kind}
+    place = os.path.expanduser(kind)
+    if os.path.isfile(os.path.join(place, "tokenizer.json")) or place.endswith("tokenizer.json"):
+        block = {"kind": "huggingface", "path": kind, "bos": "model", "eos": "model"}
+    elif place.endswith(".model"):
+        block = {"kind": "sentencepiece", "path": kind, "bos": "none", "eos": "model"}
+    else:
+        return {"kind": "saved", "path": kind}
+    return {**block, "pad": "model", "clean": "none"}
 
 
 def _fit_vocabulary(text: dict[str, Any], block: dict[str, Any], *, fresh: bool) -> None:
@@ -209,6 +220,9 @@ def _groups(
 ) -> tuple[dict[str, Any], ...]:
     """Which parameters do not learn, or not at the rate of the others."""
     groups: list[dict[str, Any]] = []
+    if "tokenizer" in options and fresh != "text":
+        rate = _TABLE_RATE / (_FRESH_RATE if fresh else _KEPT_RATE)
+        groups.append({"pattern": "text/token_embedding", "lr_mult": rate})
     for tower in TOWERS:
         fields = task["architecture"][tower]
         kept = {"lr_mult": _KEPT_RATE / _FRESH_RATE} if fresh else {"lr_mult": 1.0}

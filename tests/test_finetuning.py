@@ -140,6 +140,12 @@ def test_arguments(source, image_only):
     kept = get_config(f"{source},fresh=text,weights=ema,step=7")
     assert kept.optimizer.groups == ({"pattern": "image/.*", "lr_mult": 0.01},)
     assert (kept.init_from.step, kept.init_from.weights) == (7, "ema")
+    words = get_config(f"{source},tokenizer=trained:280")
+    assert words.init_from.match_tokens
+    (table,) = words.optimizer.groups
+    assert table["pattern"] == "text/token_embedding"
+    assert table["lr_mult"] == pytest.approx(10)
+    assert get_config(f"{source},tokenizer={image_only}").tokenizer.kind == "saved"
     for arg, told in (
         ("", "needs a checkpoint"),
         (f"{source},lok=image", "'lok=image' is not key=value with one of"),

@@ -86,6 +86,19 @@ def test_a_saved_tokenizer_alone_or_in_a_manifest(tmp_path):
     assert load_tokenizer(str(tmp_path / "manifest.json")) == trained
 
 
+def test_a_saved_tokenizer_by_the_folder_of_a_run(tmp_path):
+    trained = train_tokenizer(TEXTS, vocab_size=300, context_length=8)
+    text = json.dumps({"tokenizer": trained.to_dict(), "step": 3})
+    for step in ("3/manifest", "10/manifest", "20"):  # 20 is half removed
+        (tmp_path / "run" / "checkpoints" / step).mkdir(parents=True)
+    (tmp_path / "run/checkpoints/10/manifest/metadata").write_text(text)
+    for place in ("run", "run/checkpoints", "run/checkpoints/10"):
+        assert load_tokenizer(str(tmp_path / place)) == trained
+    for place in ("run/checkpoints/3", "run/checkpoints/20"):
+        with pytest.raises(ConfigError, match="cannot read .*metadata: No such file"):
+            load_tokenizer(str(tmp_path / place))
+
+
 def test_clip_needs_no_file():
     assert read_tokenizer({"kind": "clip_bpe", "context_length": 9})(None) == clip_bpe(
         context_length=9
