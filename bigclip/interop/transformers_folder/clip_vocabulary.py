@@ -11,6 +11,7 @@ from bigclip.interop.transformers_folder.json_files import read_json
 Merges = list[tuple[str, ...]]
 
 _MAX_ID = 1 << 24
+_NUM_OPENAI = 49408
 _WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
@@ -61,18 +62,27 @@ def _pair(merge: Any) -> tuple[str, ...]:
     return tuple(parts) if whole else ()
 
 
-def is_openai(vocabulary: Any, merges: Merges | None) -> bool:
-    """Tell whether a vocabulary is the one that OpenAI released, id for id."""
-    model = clip_bpe().to_dict()["pieces"]["model"]
-    return vocabulary == model["vocab"] and merges == [tuple(pair) for pair in model["merges"]]
+def openai_tokenizer(
+    vocabulary: Any, merges: Merges | None, names: Mapping[str, str | None], length: int
+) -> Tokenizer | None:
+    """Make OpenAI's tokenizer, if the vocabulary is the one that they released, id for id.
 
-
-def openai_tokenizer(names: Mapping[str, str], length: int) -> Tokenizer:
-    """Make OpenAI's tokenizer, with special tokens of these names."""
+    Args:
+        vocabulary: word -> id, of a file.
+        merges: of the file.
+        names: of the special tokens, bos, eos and pad.
+        length: L.
+    """
+    if not isinstance(vocabulary, dict) or len(vocabulary) != _NUM_OPENAI:
+        return None
     data = clip_bpe(context_length=length).to_dict()
-    ids = data["pieces"]["model"]["vocab"]
-    ours = {"sot": ids[names["bos"]], "eot": ids[names["eos"]], "pad": ids[names["pad"]]}
-    return Tokenizer.from_dict(data | ours)
+    model = data["pieces"]["model"]
+    if vocabulary != model["vocab"] or merges != [tuple(pair) for pair in model["merges"]]:
+        return None
+    ids = [vocabulary.get(names[role]) for role in ("bos", "eos", "pad")]
+    if None in ids:
+        return None
+    return Tokenizer.from_dict(data | dict(zip(("sot", "eot", "pad"), ids, strict=True)))
 
 
 def clip_json(

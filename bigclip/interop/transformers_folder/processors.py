@@ -97,6 +97,11 @@ def read_processor(
             f"{where}: pictures become {size} x {size}, and the model takes {image_size} x "
             f"{image_size} (config.json: vision_config.image_size)."
         )
+    if resize == "crop":
+        notes.append(
+            "Pictures: where the surplus to cut off is odd, transformers cuts a pixel further left "
+            "or up than OpenAI's code and bigclip do."
+        )
     mean, std = (_triple(fields, key, where) for key in ("image_mean", "image_std"))
     if not fields["do_normalize"]:
         mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)

@@ -1,5 +1,6 @@
 """A folder of transformers, read but for its arrays."""
 
+import re
 from pathlib import Path
 
 from bigclip import models
@@ -74,9 +75,10 @@ def read(folder: Path, options: ReadOptions) -> Imported:
     if "text" in towers:
         _check_tokenizer(found, tokenizer, folder)
     extra, ignored = {}, IGNORED
-    if found.model_type == "siglip2" and "image" in towers:
-        extra["image/stem/kernel"] = _flat_kernel(arch["image"], weights)
-        ignored += (PATCHES.replace(".", r"\."),)
+    if found.model_type == "siglip2":
+        ignored += (re.escape(PATCHES),)
+        if "image" in towers:
+            extra["image/stem/kernel"] = _flat_kernel(arch["image"], weights)
     return Imported(
         weights=weights,
         rows=rows(found.model_type),

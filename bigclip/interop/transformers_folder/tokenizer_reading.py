@@ -22,7 +22,6 @@ from bigclip.data.tokenizer import Tokenizer, huggingface_tokenizer, sentencepie
 from bigclip.interop.transformers_folder.cleaning import without_cleaning
 from bigclip.interop.transformers_folder.clip_vocabulary import (
     clip_json,
-    is_openai,
     json_merges,
     openai_tokenizer,
     read_vocabulary,
@@ -117,8 +116,9 @@ def _clip(folder: Path, tokens: Mapping[str, str | None], length: int) -> tuple[
             f"{folder}: the vocabulary has no {', '.join(sorted(missing))}, which "
             f"tokenizer_config.json names; {_MEND}."
         )
-    if is_openai(vocabulary, merges):
-        return openai_tokenizer(names, length), (
+    openai = openai_tokenizer(vocabulary, merges, names, length)
+    if openai is not None:
+        return openai, (
             "The tokenizer is OpenAI's: texts are repaired (ftfy) and HTML entities undone before "
             "they are cut, as in training; transformers leaves that out.",
         )
@@ -209,18 +209,18 @@ def _fast(
     content, ours = without_cleaning(read_json(folder / "tokenizer.json"))
     if ours is not None:  # we wrote it
         clean, notes = ours, ()
-        content = _unwrapped(content)
+    content = _unwrapped(content)
     model = content.get("model")
-    model = model if isinstance(model, dict) else {}
-    ids, named = model.get("vocab"), {tokens["bos"], tokens["eos"], tokens["pad"]}
-    if ours == "clip" and is_openai(ids, json_merges(model)) and named <= ids.keys():
-        return openai_tokenizer(tokens, length), ()
+    if ours == "clip" and isinstance(model, dict):
+        openai = openai_tokenizer(model.get("vocab"), json_merges(model), tokens, length)
+        if openai is not None:
+            return openai, ()
     options = {"bos": bos, "eos": eos, "pad": tokens["pad"] or "model", "clean": clean}
     return _from_json(content, folder, length, options), notes
 
 
 def _unwrapped(content: dict[str, Any]) -> dict[str, Any]:
-    """Undo the sequence of one that `tokenizer_writing` makes."""
+    """Take away a sequence of one, such as `tokenizer_writing` makes."""
     steps = content.get("pre_tokenizer")
     inner = steps.get("pretokenizers") if isinstance(steps, dict) else None
     if isinstance(inner, list) and len(inner) == 1:

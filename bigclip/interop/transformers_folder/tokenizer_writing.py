@@ -56,7 +56,8 @@ def write_tokenizer(folder: Path, tokenizer: Tokenizer, *, masks: bool) -> None:
     else:
         content = pieces if model is None else to_json(model)
         content, names = whole_json(content, tokenizer)
-        write_json(folder / "tokenizer.json", content)
+        text = json.dumps(content, ensure_ascii=False)  # on one line: it may have a million
+        (folder / "tokenizer.json").write_text(text, encoding="utf-8")
         config["tokenizer_class"] = "PreTrainedTokenizerFast"
     config |= names
     write_json(folder / "tokenizer_config.json", config)
