@@ -81,3 +81,15 @@ def tokenizer_file(folder):
     if not path.exists():
         save_tokenizer(small_tokenizer(CONTEXT_LENGTH), str(path))
     return str(path)
+
+
+def tree(params):
+    """Nest parameters of ours by their paths."""
+    nested = {}
+    for name, array in params.items():
+        *parents, leaf = name.split("/")
+        node = nested
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = array
+    return nested

@@ -40,17 +40,6 @@ def worst(ours, theirs):
     return np.abs(ours - theirs).max() / np.abs(theirs).max()
 
 
-def tree(params):
-    nested = {}
-    for name, array in params.items():
-        *parents, leaf = name.split("/")
-        node = nested
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[leaf] = array
-    return nested
-
-
 def test_outputs_equal_those_of_its_own_code(brought_in):
     name, _, ours, golden = brought_in
     prepare = ours.preprocess
@@ -66,7 +55,7 @@ def test_outputs_equal_those_of_its_own_code(brought_in):
         }
         return found | {"logits": task.score(params, found["images"], found["texts"])}
 
-    found = jax.jit(outputs)(tree(ours.params), *bv_models.inputs())
+    found = jax.jit(outputs)(bv_models.tree(ours.params), *bv_models.inputs())
     assert found.keys() == golden.keys()
     differences = {key: worst(value, golden[key]) for key, value in found.items()}
     print(name, differences)
