@@ -1,12 +1,15 @@
 """ONNX models of a checkpoint, for onnxruntime and whatever else runs them.
 
 A folder with `vision_model.onnx`, `text_model.onnx`, `model.onnx` (both, with the logits of all
-pairs), `preprocess.json` and the tokenizer's file. Any number of pictures and of texts; float32.
+pairs), and how pictures and texts become their inputs. Any number of pictures and of texts;
+float32; opset 20, so onnxruntime 1.17 or newer. transformers.js opens it with `subfolder: ""`
+where transformers has a class for the model.
 
-The graphs are written from the architecture, operator by operator, under our names. jax2onnx
-0.17.1 was measured first: right to 1e-6, but 1,750 nodes and 1,647 nameless constants for
-clip-vit-b-32's image tower where this has 300 and 160, all weights twice in memory, no file shared
-between models, and it needs orbax-checkpoint < 0.11.37, where bigclip needs 0.12.
+The graphs are written from the architecture, operator by operator, under our names, and nothing
+need be installed for it. jax2onnx 0.17.1 was measured first: right to 1e-6, but 1,750 nodes and
+1,647 nameless constants for clip-vit-b-32's image tower, where this has 389 and 209; twice the
+weights in memory; no weights shared between models; and it asks for orbax-checkpoint < 0.11.37,
+where bigclip needs 0.12.
 """
 
 from pathlib import Path
