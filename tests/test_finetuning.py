@@ -80,7 +80,7 @@ def test_a_locked_tower_stays_and_the_other_learns(config, source, tmp_path, cap
     # The source may go once the run has saved.
     copy, workdir = tmp_path / "copy", tmp_path / "run"
     shutil.copytree(source, copy)
-    made = config(f"{copy},lock=image", mesh={}, ema_decay=0.5)
+    made = config(f"{copy},lock=image", mesh={"fsdp": 1, "tensor": 1}, ema_decay=0.5)
     made.tokenizer.path = str(source)
     assert train(made, workdir) == "complete"
     assert f"begins with the weights of {copy}/checkpoints/7" in capsys.readouterr().out
