@@ -22,7 +22,7 @@ def choose_class(model: Outgoing) -> str:
         A key of `tables.CLASSES`.
 
     Raises:
-        ConfigError: if there is none; lists for the nearest class all that it cannot say.
+        ConfigError: if there is none; lists all that the classes cannot say.
     """
     if set(model.towers) != {"image", "text"}:
         raise ConfigError(
@@ -31,19 +31,20 @@ def choose_class(model: Outgoing) -> str:
             "safetensors (any)."
         )
     reasons = {"clip": _against_clip(model), "siglip": _against_siglip(model)}
-    nearest = min(reasons, key=lambda model_type: len(reasons[model_type]))
-    if reasons[nearest]:
-        lines = "\n".join(f"  {reason}" for reason in reasons[nearest])
+    fitting = [model_type for model_type, found in reasons.items() if not found]
+    if not fitting:
+        lines = "\n".join(
+            f"  {CLASSES[model_type]}: {'; '.join(found)}" for model_type, found in reasons.items()
+        )
         raise ConfigError(
-            f"transformers has no class for this model. {CLASSES[nearest]} comes nearest, but:\n"
-            f"{lines}\n"
+            f"transformers has no class that computes this model:\n{lines}\n"
             "Use --format safetensors or onnx, which take every model, or train one that a class "
             "can say (architecture clip-vit-... or siglip-...)."
         )
     origin = model.manifest.get("origin") or {}
-    if nearest == "siglip" and origin.get("class") == CLASSES["siglip2"]:
+    if fitting == ["siglip"] and origin.get("class") == CLASSES["siglip2"]:
         return "siglip2"
-    return nearest
+    return fitting[0]
 
 
 def _against_clip(model: Outgoing) -> list[str]:

@@ -84,7 +84,7 @@ def read_processor(
     fields = _DEFAULTS[family] | {key: value for key, value in given.items() if value is not None}
     _check_switches(fields, where)
     interpolation = fields["resample"]
-    if isinstance(interpolation, bool) or interpolation not in _RESAMPLE:
+    if type(interpolation) is not int or interpolation not in _RESAMPLE:
         raise ConfigError(
             f"{where}: resample is {interpolation!r}; only 2 (bilinear) and 3 (bicubic) are read."
         )
