@@ -3,6 +3,8 @@
 import bv_models
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from random_models import assert_equal, back, shapes_of, taken
 
 from bigclip.config import ConfigError
@@ -13,7 +15,7 @@ from bigclip.interop.big_vision.tables import rows
 from bigclip.interop.big_vision.writing import written_layout
 from bigclip.interop.files import Tensor, Weights
 from bigclip.interop.format import ReadOptions
-from bigclip.interop.mapping import cover
+from bigclip.interop.mapping import cover, links
 from bigclip.models import architecture
 
 BOTH = ("image", "text")
@@ -32,6 +34,13 @@ def tree_of(arch, *, loss="sigmoid"):
             name = link.theirs.replace("encoderblock_0", f"encoderblock_{layer}")
             found[name.removeprefix("params/")] = link.their_shape(shapes)
     return found
+
+
+def headers(shapes):
+    """A file of those arrays, which has none."""
+    float32 = np.dtype(np.float32)
+    tensors = {name: Tensor(name, shape, float32, None) for name, shape in shapes.items()}
+    return Weights("f.npz", tensors, {})
 
 
 @pytest.fixture(autouse=True)
@@ -58,11 +67,7 @@ def test_published_shapes_are_told():
     """Pictures of 384 pixels end within a patch of 14: their size is not in the shapes."""
     name = "siglip-so400m-14-384"
     arch = architecture(name)
-    tensors = {
-        path: Tensor(path, shape, np.dtype(np.float32), None)
-        for path, shape in tree_of(arch).items()
-    }
-    weights = Weights("f.npz", tensors, {})
+    weights = headers(tree_of(arch))
     found = describe(weights, find_layout(weights), None)
     assert found.architecture == arch
     assert any("image size: 384" in note for note in found.notes)
@@ -240,3 +245,42 @@ def test_a_file_without_a_size_of_pictures(siglip, options, tmp_path):
     assert any("224 pixels, which is assumed" in note for note in found.notes)
     told = read(tmp_path / "b.npz", arrays, options._replace(architecture="tiny-clip"))
     assert told.preprocess.size == 24
+
+
+ODD_SIZES = st.sampled_from([0, 1, 2, 3, 7, 48, 10**9, 2**59])
+ODD_NAMES = st.sampled_from(
+    [
+        "img",
+        "img/",
+        "txt/Embed_0",
+        "img/embedding/kernel/kernel",
+        f"{LAYER}00/LayerNorm_0/scale",
+        f"{LAYER}\u0663/LayerNorm_0/scale",
+        f"{LAYER[:-1]}/MlpBlock_0/Dense_0/kernel",
+        "img/Transformer/posembed_input/pos_embedding",
+        "txt/Encoder_0/pos_embedding",
+        "params/img/cls",
+        "opt/target/img/embedding/kernel",
+        "(((/[",
+    ]
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_any_tree_is_understood_or_refused(siglip, data):
+    """Never another error, nor work without bounds: only names and shapes are looked at."""
+    shapes = {name: array.shape for name, array in siglip.items()}
+    names = st.sampled_from(sorted(shapes))
+    for name in data.draw(st.lists(names, max_size=3)):
+        shapes.pop(name, None)
+    odd_shapes = st.lists(ODD_SIZES, max_size=5).map(tuple)
+    shapes |= data.draw(st.dictionaries(st.one_of(names, ODD_NAMES), odd_shapes, max_size=3))
+    weights = headers(shapes)
+    try:
+        layout = find_layout(weights)
+        found = describe(weights, layout, data.draw(st.sampled_from([None, "tiny-siglip"])))
+        arch = architecture(found.architecture)
+    except ConfigError:
+        return
+    assert len(links(rows(arch, layout), arch)) < 100_000
