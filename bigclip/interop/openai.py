@@ -222,7 +222,10 @@ class _Reference:
         if path.suffix == ".safetensors":
             state = safetensors.torch.load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            try:
+                state = torch.jit.load(path, map_location="cpu").state_dict()
+            except RuntimeError:  # no TorchScript
+                state = torch.load(path, map_location="cpu", weights_only=True)
         state = {name: value for name, value in state.items() if name not in _TOLD}
         self._model = clip.model.build_model(dict(state)).float()
         self._model.load_state_dict(state)  # once more, for what float16 has rounded

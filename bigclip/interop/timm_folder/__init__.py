@@ -1,0 +1,70 @@
+"""Format "timm": an image tower alone, as a folder for `timm.create_model("local-dir:...")`.
+
+Source: huggingface/pytorch-image-models. Of its models, the vision transformers that our tower can
+be; the projection is what timm calls the classifier.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+from bigclip.config import ConfigError
+from bigclip.interop.format import Format
+from bigclip.interop.timm_folder.reading import read
+from bigclip.interop.timm_folder.writing import write
+from bigclip.interop.transformers_folder.json_files import read_json
+
+
+def _recognises(path: Path) -> bool:
+    place = path / "config.json"
+    if not place.is_file() or (path / "open_clip_config.json").exists():
+        return False
+    try:
+        config = read_json(place)
+    except ConfigError:
+        return False
+    return isinstance(config.get("architecture"), str) and "model_type" not in config
+
+
+class _Reference:
+    """timm's own code."""
+
+    def __init__(self, path: Path):
+        import timm
+        import torch
+
+        self._torch = torch
+        self._model = timm.create_model(f"local-dir:{path}", pretrained=True).eval()
+        config = timm.data.resolve_model_data_config(self._model)
+        self._prepare = timm.data.create_transform(**config, is_training=False)
+
+    def pixels(self, pictures: Sequence[PIL.Image.Image]) -> np.ndarray:
+        return np.stack([self._prepare(one).permute(1, 2, 0).numpy() for one in pictures])
+
+    def ids(self, texts: Sequence[str]) -> None:
+        return None
+
+    def embed_images(self, pixels: np.ndarray) -> np.ndarray:
+        images = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+        with self._torch.inference_mode():
+            return self._model(self._torch.from_numpy(images)).numpy()
+
+    def embed_texts(self, ids: np.ndarray) -> None:
+        return None
+
+    def logits(self, pixels: np.ndarray, ids: np.ndarray) -> None:
+        return None
+
+
+FORMAT = Format(
+    name="timm",
+    title="timm's VisionTransformer: the image tower, for timm.create_model",
+    suffixes=(),
+    recognises=_recognises,
+    read=read,
+    write=write,
+    reference=_Reference,
+    install="pip install timm torch",
+)
