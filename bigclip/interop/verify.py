@@ -76,8 +76,10 @@ def compare(model: Model, reference: Reference, *, num_pictures: int = 8) -> lis
     pixels = (prepared.astype(np.float32) / 255 - mean) / std
     figures += _compare_pixels(reference, real, pixels[: len(real)], std)
     inputs = f"{len(real)} pictures and {num_pictures} of noise"
-    both = "text" in model.manifest.get("towers", ("image", "text"))
-    if not both:
+    towers = model.manifest.get("towers", ("image", "text"))
+    if "image" not in towers:
+        raise ConfigError("--verify: a text tower alone is compared by no format.")
+    if "text" not in towers:
         ours = model.image_features(prepared, "projected")["projected"]
         figures.append(_difference("image features", inputs, ours, reference.embed_images(pixels)))
         return figures
