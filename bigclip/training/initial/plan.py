@@ -67,16 +67,8 @@ def plan_start(
     origins, misfits = find_origins(wanted, saved, options)
     if misfits:
         raise ConfigError(_tell(place, misfits, options, wanted))
+    _check_draws(origins, wanted, constant)
     taken = [name for name, origin in origins.items() if origin.kind != "fresh"]
-    if not taken:
-        raise ConfigError(f"{WHERE}.fresh matches every parameter: nothing is left to begin with.")
-    drawn = [name for name, one in origins.items() if one.kind in ("fresh", "match")]
-    stuck = [name for name in drawn if name in constant]
-    if stuck:
-        raise ConfigError(
-            f"{WHERE} draws at random what config.optimizer.groups freezes, so that it would never "
-            f"learn: {_listed(stuck, wanted)}. Freeze less, or take it from the checkpoint."
-        )
     matched = [name for name, origin in origins.items() if origin.kind == "match"]
     if options.match_tokens and not matched:
         raise ConfigError(
@@ -84,16 +76,16 @@ def plan_start(
         )
     allowed = check_model(before, manifest, taken=taken, matches=bool(matched), allow=options.allow)
     rows = None
-    if matched:
+    if matched:  # there is one such table
         rows = matched_rows(before, manifest, num_rows=wanted[matched[0]][0])
-    # What a draw replaces is left out on purpose.
-    known = [find(name, saved) or origin for name, origin in origins.items()]
-    met = {name for origin in known for name in origin.names}
-    unused = [name for name in saved if name not in met]
     by_kind = {
         kind: [name for name, origin in origins.items() if origin.kind == kind]
         for kind in ("resize", "match", "fresh")
     }
+    # What a draw replaces is left out on purpose.
+    known = [find(name, saved) or origin for name, origin in origins.items()]
+    met = {name for origin in known for name in origin.names}
+    unused = [name for name in saved if name not in met]
     facts = {
         "path": str(place),
         "run_id": before.get("run_id"),
@@ -102,13 +94,9 @@ def plan_start(
         **{kind: names for kind, names in by_kind.items() if names},
         "unused": unused,
     }
-    notes = [_begins(place, before, options, taken, wanted)]
+    notes = [_begins(facts, taken, wanted)]
     notes += [_resized(name, origins[name], saved, wanted, options) for name in by_kind["resize"]]
-    for name in matched:
-        notes.append(
-            f"{name}: {int((rows >= 0).sum()):,} of {len(rows):,} rows are those of pieces that "
-            "the checkpoint's tokenizer has, too; the others are drawn anew"
-        )
+    notes += [_matched(name, rows) for name in matched]
     if by_kind["fresh"]:
         notes.append(f"drawn anew: {_listed(by_kind['fresh'], wanted)}")
     if unused:
@@ -122,23 +110,37 @@ def plan_start(
     return Start(place, options, origins, saved, rows, facts, (*notes, *allowed))
 
 
+def _check_draws(origins: Mapping[str, Origin], wanted: Shapes, constant: Collection[str]) -> None:
+    """Not everything may be drawn, and nothing that will never learn."""
+    if all(origin.kind == "fresh" for origin in origins.values()):
+        raise ConfigError(f"{WHERE}.fresh matches every parameter: nothing is left to begin with.")
+    drawn = [name for name, origin in origins.items() if origin.kind in ("fresh", "match")]
+    stuck = [name for name in drawn if name in constant]
+    if stuck:
+        raise ConfigError(
+            f"{WHERE} draws at random what config.optimizer.groups freezes, so that it would never "
+            f"learn: {_listed(stuck, wanted)}. Freeze less, or take it from the checkpoint."
+        )
+
+
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {path_name(path): tuple(leaf.shape) for path, leaf in leaves}
 
 
-def _begins(
-    place: epath.Path,
-    before: Mapping[str, Any],
-    options: InitFrom,
-    taken: Sequence[str],
-    wanted: Shapes,
-) -> str:
+def _begins(facts: Mapping[str, Any], taken: Sequence[str], wanted: Shapes) -> str:
+    which = "averaged weights" if facts["weights"] == "ema" else "weights"
     count = sum(math.prod(wanted[name]) for name in taken)
-    which = "averaged weights" if options.weights == "ema" else "weights"
     return (
-        f"begins with the {which} of {place} (step {before.get('step')}): {count:,} of "
+        f"begins with the {which} of {facts['path']} (step {facts['step']}): {count:,} of "
         f"{sum(map(math.prod, wanted.values())):,} values"
+    )
+
+
+def _matched(name: str, rows: np.ndarray) -> str:
+    return (
+        f"{name}: {int((rows >= 0).sum()):,} of {len(rows):,} rows are those of pieces that the "
+        "checkpoint's tokenizer has, too; the others are drawn anew"
     )
 
 
