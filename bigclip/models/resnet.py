@@ -68,7 +68,7 @@ class _Normed(nn.Module):
         self, x: jax.Array, outputs: int, size: int, name: str, *, stride: int = 1
     ) -> jax.Array:
         inits = initializers(self.init_scheme, width=outputs, depth=1, mlp_width=outputs)
-        return nn.Conv(
+        conv = nn.Conv(
             outputs,
             (size, size),
             strides=stride,
@@ -77,7 +77,9 @@ class _Normed(nn.Module):
             dtype=self.dtype,
             kernel_init=inits.patch_kernel,
             name=name,
-        )(x)
+        )
+        # Also of the gradient: else the partitioner cuts it like the kernel, by its channels.
+        return shard_batch(conv(x))
 
     def _norm(self, x: jax.Array, name: str, *, zero_scale: bool = False) -> jax.Array:
         return BatchNorm(

@@ -75,7 +75,14 @@ def shapes(arch):
     }
 
 
-@pytest.mark.parametrize("name", sorted(PUBLISHED))
+# Their blocks are laid out one by one, which takes seconds; RN50 stands for them.
+LONG = ("clip-rn101", "clip-rn50x4", "clip-rn50x16", "clip-rn50x64")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if n in LONG else ()) for n in sorted(PUBLISHED)],
+)
 def test_parameter_count_is_the_published_one(name):
     tree = shapes(architecture(name))
     assert {leaf.dtype for leaf in jax.tree.leaves(tree)} == {jnp.dtype("float32")}
