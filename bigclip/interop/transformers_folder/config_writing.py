@@ -7,6 +7,7 @@ from bigclip.config import ConfigError
 from bigclip.interop.outgoing import Outgoing
 from bigclip.interop.transformers_folder.config_reading import LEGACY_EOS
 from bigclip.interop.transformers_folder.tables import CLASSES
+from bigclip.interop.transformers_folder.tokenizer_writing import is_gemma
 
 # Two of their names mean gelu_tanh; this is the one that their own configurations use.
 _ACTIVATIONS = {"quick_gelu": "quick_gelu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh"}
@@ -15,8 +16,9 @@ _ACTIVATIONS = {"quick_gelu": "quick_gelu", "gelu": "gelu", "gelu_tanh": "gelu_p
 def choose_class(model: Outgoing) -> str:
     """Choose the class that computes what the model computes.
 
-    A model that came out of a `Siglip2Model` goes back into one; it then keeps no aspect ratios
-    here, but its processor does, as before.
+    A model that came out of a `Siglip2Model` goes back into one: its processor keeps the
+    proportions of pictures again, which our towers, if they were tuned, never saw. With another
+    tokenizer than Gemma's it becomes a `SiglipModel`.
 
     Returns:
         A key of `tables.CLASSES`.
@@ -42,9 +44,9 @@ def choose_class(model: Outgoing) -> str:
             "can say (architecture clip-vit-... or siglip-...)."
         )
     origin = model.manifest.get("origin") or {}
-    if fitting == ["siglip"] and origin.get("class") == CLASSES["siglip2"]:
-        return "siglip2"
-    return fitting[0]
+    naflex = fitting == ["siglip"] and origin.get("class") == CLASSES["siglip2"]
+    # transformers opens no other tokenizer than Gemma's beside a Siglip2Model.
+    return "siglip2" if naflex and is_gemma(model.tokenizer) else fitting[0]
 
 
 def _against_clip(model: Outgoing) -> list[str]:

@@ -1,9 +1,10 @@
 """`preprocessor_config.json`: how transformers prepares pictures, read and written.
 
 What its processors do is what `Preprocess` does, within a grey level, since both resize in uint8
-with Pillow's filters. One thing differs: where the surplus that a crop cuts off is odd, its
-CLIPImageProcessor leaves the odd row at the bottom or right, and ours puts it where OpenAI's code
-does. Then the two crops are shifted by a pixel against each other.
+with Pillow's filters (three levels, where a line drawing shrinks to a tenth). One thing differs:
+where the surplus that a crop cuts off is odd, its CLIPImageProcessor leaves the odd row at the
+bottom or right, and ours puts it where OpenAI's code does. Then the two crops are shifted by a
+pixel against each other.
 """
 
 import math

@@ -23,7 +23,12 @@ from bigclip.interop.transformers_folder.cleaning import cleaning
 from bigclip.interop.transformers_folder.json_files import write_json
 from bigclip.interop.transformers_folder.sentencepiece_json import to_json
 
-SPECIAL = {"sot": "<|startoftext|>", "eot": "<|endoftext|>", "pad": "<|pad|>"}
+_NAMES = {"sot": "<|startoftext|>", "eot": "<|endoftext|>", "pad": "<|pad|>"}
+_GEMMA_NAMES = {"sot": "<bos>", "eot": "<eos>", "pad": "<pad>"}
+_GEMMA_FIRST = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")  # ids 0 to 4
+# What Siglip2Tokenizer makes of any tokenizer.json: byte pairs, with blanks as marks.
+_GEMMA_MODEL = {"type": "BPE", "byte_fallback": True, "fuse_unk": True, "unk_token": "<unk>"}
+_GEMMA_BLANKS = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
 _ROLES = {"sot": "bos_token", "eot": "eos_token", "pad": "pad_token"}  # ours -> theirs
 
 
@@ -55,7 +60,7 @@ def write_tokenizer(folder: Path, tokenizer: Tokenizer, *, masks: bool) -> None:
         del config["split_special_tokens"]
     else:
         content = pieces if model is None else to_json(model)
-        content, names = whole_json(content, tokenizer)
+        content, names = whole_json(content, tokenizer, gemma=is_gemma(tokenizer))
         text = json.dumps(content, ensure_ascii=False)  # on one line: it may have a million
         (folder / "tokenizer.json").write_text(text, encoding="utf-8")
         config["tokenizer_class"] = "PreTrainedTokenizerFast"
@@ -77,12 +82,29 @@ def _siglip_names(tokenizer: Tokenizer, model: bytes) -> dict[str, str] | None:
     return {role: processor.id_to_piece(i) for role, i in ids.items()}
 
 
-def whole_json(pieces: dict[str, Any], tokenizer: Tokenizer) -> tuple[dict, dict[str, str]]:
+def is_gemma(tokenizer: Tokenizer) -> bool:
+    """Tell whether Siglip2Tokenizer, the one for a Siglip2Model, can cut as the tokenizer does."""
+    pieces = tokenizer.to_dict()["pieces"]
+    model, normalizer = pieces.get("model", {}), pieces.get("normalizer")
+    steps = (normalizer or {}).get("normalizers", [normalizer])
+    before = pieces.get("pre_tokenizer")
+    return (
+        tokenizer.clean == "lower"
+        and all(model.get(key) == value for key, value in _GEMMA_MODEL.items())
+        and [step for step in steps if step != {"type": "Lowercase"}] == [_GEMMA_BLANKS]
+        and (before is None or before.get("pattern") == {"String": " "})
+    )
+
+
+def whole_json(
+    pieces: dict[str, Any], tokenizer: Tokenizer, *, gemma: bool = False
+) -> tuple[dict, dict[str, str]]:
     """Complete what cuts clean text to what cuts any text.
 
     Args:
         pieces: the content of a tokenizer.json without special tokens.
         tokenizer: of whose parts it is.
+        gemma: whether special tokens are called as Gemma's.
 
     Returns:
         The content of a tokenizer.json, and their role -> the name of the special token.
@@ -91,7 +113,9 @@ def whole_json(pieces: dict[str, Any], tokenizer: Tokenizer) -> tuple[dict, dict
         ConfigError: if an id is one that the model cannot name.
     """
     content = json.loads(json.dumps(pieces))
-    names = _name_special(content, tokenizer)
+    names = _name_special(content, tokenizer, _GEMMA_NAMES if gemma else _NAMES)
+    if gemma:
+        _fill_gemma(content)
     if (content.get("pre_tokenizer") or {}).get("type") == "ByteLevel":
         # A sequence of one: CLIPTokenizerFast of transformers 4 refuses anything else.
         alone = content["pre_tokenizer"]
@@ -116,7 +140,25 @@ def whole_json(pieces: dict[str, Any], tokenizer: Tokenizer) -> tuple[dict, dict
     return found, {_ROLES[role]: name for role, name in names.items()}
 
 
-def _name_special(content: dict[str, Any], tokenizer: Tokenizer) -> dict[str, str]:
+def _fill_gemma(content: dict[str, Any]) -> None:
+    """Give Gemma's names to ids that no text gets and that Siglip2Tokenizer asks for."""
+    vocabulary, added = content["model"]["vocab"], content["added_tokens"]
+    ids = set(vocabulary.values()) | {token["id"] for token in added}
+    for number, name in enumerate(_GEMMA_FIRST):
+        if number not in ids and name not in vocabulary:
+            vocabulary[name] = number
+            added.append(_added(number, name))
+    added.sort(key=lambda token: token["id"])
+
+
+def _added(number: int, name: str) -> dict[str, Any]:
+    token = {"id": number, "content": name, "special": True, "normalized": False}
+    return token | dict.fromkeys(("single_word", "lstrip", "rstrip"), False)
+
+
+def _name_special(
+    content: dict[str, Any], tokenizer: Tokenizer, default: dict[str, str]
+) -> dict[str, str]:
     """Put special tokens into the vocabulary and the list of added ones."""
     model = content["model"]
     listed = isinstance(model["vocab"], list)
@@ -133,11 +175,10 @@ def _name_special(content: dict[str, Any], tokenizer: Tokenizer) -> dict[str, st
         number = getattr(tokenizer, role)
         if number is None:
             continue
-        name = words.get(number) or _free(SPECIAL[role], taken)
+        name = words.get(number) or _free(default[role], taken)
         names[role], words[number] = name, name
         taken.add(name)
-        added[number] = {"id": number, "content": name, "special": True, "normalized": False}
-        added[number] |= dict.fromkeys(("single_word", "lstrip", "rstrip"), False)
+        added[number] = _added(number, name)
         if not listed:
             model["vocab"][name] = number
         elif number < len(model["vocab"]):

@@ -1,12 +1,17 @@
-"""Random models of transformers, saved with its own code. Only for tests marked `peers`."""
+"""Random models and small vocabularies of the kinds that transformers saves, and how it does."""
 
+import functools
 import io
 import json
+import pathlib
+import tempfile
 
 import pytest
 import sentencepiece
 import tokenizers
 from caption_texts import captions
+
+from bigclip.data.tokenizer import huggingface_tokenizer
 
 
 def library():
@@ -18,8 +23,8 @@ def library():
     return pytest.importorskip("transformers", reason="pip install bigclip[peers]")
 
 
-def save_peer(folder, kind, *, eos=299, **sizes):
-    """Save a model with random weights of odd sizes; return it."""
+def save_peer(folder, kind):
+    """Save a model with random weights of odd sizes, with its own code; return it."""
     transformers = library()
     import torch
 
@@ -30,7 +35,7 @@ def save_peer(folder, kind, *, eos=299, **sizes):
         "num_attention_heads": 3,
         "intermediate_size": 80,
         "patch_size": 8,
-    } | sizes.pop("vision", {})
+    }
     vision |= {"num_patches": 9} if kind == "siglip2" else {"image_size": 29}
     text = {
         "hidden_size": 40,
@@ -39,17 +44,15 @@ def save_peer(folder, kind, *, eos=299, **sizes):
         "intermediate_size": 72,
         "vocab_size": 1200 if kind == "siglip" else 300,
         "max_position_embeddings": 11,
-        "eos_token_id": eos,
+        "eos_token_id": 299,
         "bos_token_id": 1,
         "pad_token_id": 0,
-    } | sizes.pop("text", {})
+    }
     name = {"clip": "CLIP", "siglip": "Siglip", "siglip2": "Siglip2"}[kind]
     top = {"projection_dim": 32} if kind == "clip" else {}
     if kind != "clip":
         text["projection_size"] = vision["hidden_size"]
-    config = getattr(transformers, f"{name}Config")(
-        text_config=text, vision_config=vision, **top, **sizes
-    )
+    config = getattr(transformers, f"{name}Config")(text_config=text, vision_config=vision, **top)
     model = getattr(transformers, f"{name}Model")(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -110,6 +113,29 @@ def gemma_vocabulary():
     cut.normalizer = tokenizers.normalizers.Replace(" ", "▁")
     special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
     return _trained(cut, 299, special_tokens=special, limit_alphabet=120)
+
+
+def gemma_json():
+    """The content of a tokenizer.json with the special tokens and rules of Gemma's."""
+    cut = tokenizers.Tokenizer(
+        tokenizers.models.BPE(
+            **gemma_vocabulary(), unk_token="<unk>", fuse_unk=True, byte_fallback=True
+        )
+    )
+    cut.normalizer = tokenizers.normalizers.Replace(" ", "▁")
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
+    cut.add_special_tokens([tokenizers.AddedToken(name, normalized=False) for name in special])
+    return json.loads(cut.to_str())
+
+
+@functools.cache
+def gemma_tokenizer(context_length):
+    """Ours, of SigLIP 2's kind."""
+    with tempfile.TemporaryDirectory() as place:
+        path = pathlib.Path(place) / "tokenizer.json"
+        path.write_text(json.dumps(gemma_json()))
+        options = {"bos": "none", "eos": "<eos>", "pad": "<pad>", "clean": "lower"}
+        return huggingface_tokenizer(str(path), context_length=context_length, **options)
 
 
 def sentencepiece_model(kind):

@@ -116,6 +116,13 @@ def test_one_tower_comes_in(models, folders, tower):
     assert_equal(found, {n: a for n, a in whole.items() if n.startswith(f"{tower}/")})
 
 
+def test_a_naflex_model_with_another_tokenizer_becomes_a_siglip(models, tmp_path):
+    """transformers opens no other tokenizer than Gemma's there."""
+    model = as_from("siglip2", back(read(folder_of(models["siglip"], tmp_path / "siglip"))))
+    folder = folder_of(model, tmp_path / "theirs")
+    assert json.loads((folder / "config.json").read_text())["model_type"] == "siglip"
+
+
 def test_half_precision_is_told(folders, tmp_path):
     folder = copied(folders["clip"], tmp_path / "half")
     arrays = {name: array.astype(np.float16) for name, array in weights_of(folder).items()}

@@ -7,7 +7,7 @@ import pytest
 import sentencepiece
 import tokenizers
 from caption_texts import AWKWARD, captions
-from hf_folders import clip_vocabulary, gemma_vocabulary, sentencepiece_model
+from hf_folders import clip_vocabulary, gemma_json, gemma_tokenizer, sentencepiece_model
 from random_models import small_tokenizer
 
 from bigclip.config import ConfigError
@@ -156,17 +156,6 @@ def test_another_vocabulary_of_clip_s_class(in_one_file, tmp_path):
         read_tokenizer(tmp_path, "clip", 11)
 
 
-def gemma_json():
-    known = gemma_vocabulary()
-    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
-    cut = tokenizers.Tokenizer(
-        tokenizers.models.BPE(**known, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
-    )
-    cut.normalizer = tokenizers.normalizers.Replace(" ", "▁")
-    cut.add_special_tokens([tokenizers.AddedToken(name, normalized=False) for name in special])
-    return json.loads(cut.to_str())
-
-
 def test_gemma_s_with_lower_case(tmp_path):
     """As the files of SigLIP 2: the flags say what is put around a text."""
     config = {
@@ -198,6 +187,15 @@ def test_gemma_s_with_lower_case(tmp_path):
         write(tmp_path, tokenizer_config__json=config | change)
         with pytest.raises(ConfigError, match=message):
             read_tokenizer(tmp_path, "siglip", 16)
+
+
+def test_gemma_s_out_and_in(tmp_path):
+    ours = gemma_tokenizer(LENGTH)
+    folder = assert_same_ids(ours, tmp_path)
+    written = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
+    assert sorted(written.values()) == list(range(len(written)))
+    assert [written[name] for name in ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")] == [*range(5)]
+    assert read_tokenizer(folder, "siglip2", LENGTH)[0] == ours
 
 
 def test_gemma_s_model_file(models, tmp_path):

@@ -1,5 +1,6 @@
 """Tiny models of each kind that transformers has a class for, with odd sizes, and their folders."""
 
+from hf_folders import gemma_tokenizer
 from random_models import InMemory, small_tokenizer
 
 from bigclip.data.preprocess import Preprocess
@@ -16,7 +17,8 @@ CLASS = {"clip": "CLIPModel", "siglip": "SiglipModel", "siglip2": "Siglip2Model"
 
 def model_of(kind, **options):
     """Make a model that a class can say, with what may differ."""
-    defaults = {"tokenizer": small_tokenizer(11)}
+    tokenizer = gemma_tokenizer(11) if kind == "siglip2" else small_tokenizer(11)
+    defaults = {"tokenizer": tokenizer}
     if kind == "clip":
         defaults |= {"arch": CLIP, "preprocess": Preprocess(size=24, resize="crop")}
     else:
