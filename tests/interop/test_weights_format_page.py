@@ -18,7 +18,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "weights_format.md").read_text()
 SMALL_TEXT = {"vocab_size": 300, "context_length": 11, "width": 40, "depth": 1}
 SMALL_TEXT |= {"num_heads": 5, "mlp_width": 72}
 MODELS = {
-    "clip": architecture("tiny-clip", text={"depth": 1}),
+    "clip": architecture("tiny-clip", image={"depth": 2}, text={"depth": 1}),
     "siglip": architecture(
         "tiny-siglip", image={"depth": 1, "projection": True, "projection_bias": True}
     ),
@@ -110,7 +110,7 @@ def test_the_tables_list_every_parameter_and_its_shape():
 )
 def test_its_code_embeds_pictures(name, pool, activation, tmp_path, monkeypatch):
     """With what any reader of safetensors gives in place of the library, which is not needed."""
-    arch = architecture(MODELS[name], image={"pool": pool, "activation": activation, "depth": 2})
+    arch = architecture(MODELS[name], image={"pool": pool, "activation": activation})
     model = InMemory(arch, loss="sigmoid")
     model.manifest["format"] = 1
     plain.write(tmp_path / "MODEL.safetensors", model)
