@@ -22,6 +22,7 @@ ends.
 import argparse
 import contextlib
 import ctypes
+import json
 import os
 import pathlib
 import signal
@@ -102,6 +103,11 @@ def _wait_for_all(processes: Sequence[subprocess.Popen], is_orphan: Callable[[],
     return min((_code(process) for process in processes if process.poll()), default=0)
 
 
+def has_suites(folder: pathlib.Path) -> bool:
+    """Tell whether the run in a folder is to be evaluated."""
+    return bool(json.loads((folder / "config.json").read_text()).get("evals"))
+
+
 def run(
     config: str,
     workdir: str,
@@ -161,6 +167,9 @@ def run(
             code = _wait_for_all(trainers, is_orphan)
             if code:
                 return code
+            if not has_suites(folder):
+                print("training is complete; config.evals is empty, so nothing is evaluated")
+                return 0
             print("training is complete; waiting for the last evaluation", flush=True)
             code = _wait_for_all([follower], is_orphan)
             if code:
