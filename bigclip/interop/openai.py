@@ -35,6 +35,7 @@ from bigclip.interop.openai_rows import (
     text_rows,
 )
 from bigclip.interop.outgoing import Outgoing
+from bigclip.interop.torchvision_import import import_torchvision
 from bigclip.models.resnet import NUM_STAGES, STRIDE
 
 HEAD_WIDTH = 64
@@ -214,9 +215,11 @@ class _Reference:
     """OpenAI's own code, at float32."""
 
     def __init__(self, path: Path):
-        import clip
         import safetensors.torch
         import torch
+
+        import_torchvision()
+        import clip
 
         self._clip, self._torch = clip, torch
         if path.suffix == ".safetensors":

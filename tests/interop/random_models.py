@@ -33,6 +33,11 @@ def small_tokenizer(context_length, *, vocab_size=300, **options):
 
 
 @functools.lru_cache
+def _clip_tokenizer(context_length):
+    return clip_bpe(context_length=context_length)
+
+
+@functools.lru_cache
 def _shapes(told):
     block = {"name": "contrastive", **json.loads(told), "dtype": "float32", "scan": True}
     task = make_task(block, mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -59,7 +64,7 @@ class InMemory(Outgoing):
     ):
         self.architecture, self.loss, self.towers = arch, loss, towers
         self.preprocess = preprocess or Preprocess(size=arch["image"]["image_size"], resize="crop")
-        self.tokenizer = tokenizer or clip_bpe(context_length=arch["text"]["context_length"])
+        self.tokenizer = tokenizer or _clip_tokenizer(arch["text"]["context_length"])
         self.step, self.examples_seen = 3, 24
         rng = np.random.default_rng(0)
         shapes = shapes_of(arch, loss=loss, towers=towers)

@@ -20,6 +20,7 @@ from bigclip.interop import openai
 from bigclip.interop.files import Spec, open_weights, write_safetensors
 from bigclip.interop.format import ReadOptions
 from bigclip.interop.openai import FORMAT
+from bigclip.interop.torchvision_import import import_torchvision
 from bigclip.models import architecture
 
 IMAGE = {"image_size": 24, "patch_size": 8, "width": 192, "depth": 2, "num_heads": 3}
@@ -251,8 +252,5 @@ def test_real_sizes(name, tmp_path):
 
 def their_package():
     pytest.importorskip("torch", reason="no torch: pip install bigclip[peers]")
-    # torchvision from PyPI does not load beside a CPU torch without this.
-    from benchmarks.torch_side import load_torchvision
-
-    load_torchvision()
+    import_torchvision()  # PyPI's does not load beside a CPU torch without this
     return pytest.importorskip("clip", reason="no openai/CLIP: pip install bigclip[peers]")

@@ -22,6 +22,7 @@ from bigclip.interop.files import Spec, open_weights, write_safetensors
 from bigclip.interop.format import ReadOptions
 from bigclip.interop.timm_folder import FORMAT
 from bigclip.interop.timm_folder.names import NAMES
+from bigclip.interop.torchvision_import import import_torchvision
 from bigclip.models import architecture
 
 SIZES = {"image_size": 26, "patch_size": 8, "width": 40, "depth": 3, "num_heads": 5}
@@ -293,8 +294,5 @@ def test_real_towers(name, tmp_path):
 
 def their_package():
     pytest.importorskip("torch", reason="no torch: pip install bigclip[peers]")
-    # torchvision from PyPI does not load beside a CPU torch without this.
-    from benchmarks.torch_side import load_torchvision
-
-    load_torchvision()
+    import_torchvision()  # PyPI's does not load beside a CPU torch without this
     return pytest.importorskip("timm", reason="no timm: pip install bigclip[peers]")

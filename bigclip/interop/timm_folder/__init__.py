@@ -14,6 +14,7 @@ from bigclip.config import ConfigError
 from bigclip.interop.format import Format
 from bigclip.interop.timm_folder.reading import read
 from bigclip.interop.timm_folder.writing import write
+from bigclip.interop.torchvision_import import import_torchvision
 from bigclip.interop.transformers_folder.json_files import read_json
 
 
@@ -32,8 +33,10 @@ class _Reference:
     """timm's own code."""
 
     def __init__(self, path: Path):
-        import timm
         import torch
+
+        import_torchvision()
+        import timm
 
         self._torch = torch
         self._model = timm.create_model(f"local-dir:{path}", pretrained=True).eval()
