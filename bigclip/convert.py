@@ -23,7 +23,7 @@ from bigclip import api, checkpoints
 from bigclip.config import ConfigError
 from bigclip.interop.exporting import export_model
 from bigclip.interop.format import Format, ReadOptions
-from bigclip.interop.formats import FORMATS, chosen, missing_modules, recognise
+from bigclip.interop.formats import FORMATS, check_ready, chosen, recognise
 from bigclip.interop.importing import import_model
 from bigclip.interop.outgoing import Outgoing
 from bigclip.interop.verify import Figure, check, compare
@@ -86,7 +86,8 @@ def convert(
         )
     if not place.exists():
         raise ConfigError(f"{source} does not exist.")
-    _check_libraries(found, verify)
+    if verify:
+        check_ready(found)
     if verify and (image_size or context_length):
         raise ConfigError("--verify compares models of one size: leave the resizing away.")
     figures: list[Figure] = []
@@ -112,7 +113,8 @@ def _export(
 ) -> tuple[Sequence[str], Sequence[Figure] | None]:
     if format.write is None:
         raise ConfigError(f"models of the format {format.name!r} only come in.")
-    _check_libraries(format, verify)
+    if verify:
+        check_ready(format)
 
     def proof(written: Path) -> Sequence[Figure]:
         ours = api.load(source, step=step, ema=ema, dtype="float32")
@@ -140,19 +142,6 @@ def _refuse(way: str, **options: object) -> None:
     given = [f"--{name}" for name, value in options.items() if value is not None]
     if given:
         raise ConfigError(f"{', '.join(given)}: for a model that {way}, and this one does not.")
-
-
-def _check_libraries(format: Format, verify: bool) -> None:
-    if not verify:
-        return
-    if format.reference is None:
-        raise ConfigError(f"--verify: no other framework reads {format.name!r}.")
-    missing = missing_modules(format)
-    if missing:
-        raise ConfigError(
-            f"--verify runs the model in the other framework, and {', '.join(missing)} is not "
-            f"installed: {format.install}"
-        )
 
 
 def _show(figures: Sequence[Figure], console: Console) -> None:

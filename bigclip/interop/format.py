@@ -45,6 +45,8 @@ class Imported(NamedTuple):
         extra: our path -> function(read) -> array, for what no row can say; `read(name)` gives
             an array of the file.
         notes: what the user should know: what was assumed, what differs.
+        manifest: of the checkpoint that the file was made from, where the file holds it: then the
+            step, the task's options and the configuration come back, too.
     """
 
     weights: Weights
@@ -57,6 +59,7 @@ class Imported(NamedTuple):
     ignored: tuple[str, ...] = ()
     extra: Mapping[str, Callable[[ReadArray], np.ndarray]] = {}
     notes: tuple[str, ...] = ()
+    manifest: Mapping[str, Any] | None = None
 
 
 class Reference(Protocol):
@@ -91,6 +94,7 @@ class Format(NamedTuple):
             All checks come before the first byte.
         reference: (path) -> `Reference`. Imports the other framework.
         install: the command that installs what `reference` needs.
+        ready: raises ImportError if that is not there; called before the work begins.
     """
 
     name: str
@@ -101,3 +105,4 @@ class Format(NamedTuple):
     write: Callable[[Path, Outgoing], None] | None
     reference: Callable[[Path], Reference] | None
     install: str
+    ready: Callable[[], object] | None = None

@@ -1,7 +1,6 @@
 """All foreign formats, in the order in which they are asked whether a source is theirs."""
 
 import importlib.util
-from collections.abc import Sequence
 from pathlib import Path
 
 from bigclip.config import ConfigError, choose
@@ -63,7 +62,23 @@ def chosen(name: str) -> Format:
     return choose(name, FORMATS, "--format")
 
 
-def missing_modules(format: Format) -> Sequence[str]:
-    """Return what `Format.reference` needs and this environment lacks."""
+def check_ready(format: Format) -> None:
+    """Look for what `Format.reference` needs, before the work begins.
+
+    Raises:
+        ConfigError: if no other framework reads the format, or it is not installed.
+    """
+    if format.reference is None:
+        raise ConfigError(f"--verify: no other framework reads {format.name!r}.")
     needed = _NEEDED.get(format.name, ())
-    return [name for name in needed if importlib.util.find_spec(name) is None]
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"--verify runs the model in the other framework, and {', '.join(missing)} is not "
+            f"installed: {format.install}"
+        )
+    if format.ready is not None:
+        try:
+            format.ready()
+        except ImportError as error:
+            raise ConfigError(f"--verify runs the model in the other framework: {error}") from error

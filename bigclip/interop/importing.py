@@ -17,6 +17,7 @@ from bigclip.data.tokenizer import Tokenizer, clip_bpe
 from bigclip.interop.atomic import new_folder
 from bigclip.interop.format import Imported
 from bigclip.interop.mapping import Link, match
+from bigclip.interop.outgoing import TASK
 from bigclip.models.layers import Place, places
 from bigclip.models.positions import resize_image_positions, resize_text_positions
 from bigclip.tasks import Task, make_task
@@ -58,7 +59,8 @@ def import_model(
     arch = models.architecture(imported.architecture)
     held = _task(imported, arch, imported.preprocess, scan=scan)
     wanted_arch, prepare, tokenizer = _resized(imported, arch, image_size, context_length)
-    task = _task(imported, wanted_arch, prepare, scan=scan)
+    resized = wanted_arch != arch
+    task = _task(imported, wanted_arch, prepare, scan=scan) if resized else held
     ours = _wanted(places(_shapes(held)), imported.towers, held)
     scalars = _scalars(held) if imported.towers != ("image", "text") else {}
     extra = dict(imported.extra)
@@ -75,7 +77,7 @@ def import_model(
         ignored=imported.ignored,
         where=imported.weights.path,
     )
-    wanted = _wanted(places(_shapes(task)), imported.towers, task)
+    wanted = _wanted(places(_shapes(task)), imported.towers, task) if resized else ours
     notes += [
         f"{name}: resized from {ours[name].shape[0]} to {place.shape[0]} rows; such a model needs "
         "tuning."
@@ -96,8 +98,11 @@ def import_model(
 
 
 def _task(imported: Imported, arch: Mapping[str, Any], prepare: Preprocess, *, scan: bool) -> Task:
-    block = {"name": "contrastive", "architecture": arch, "loss": imported.loss, "scan": scan}
-    block["dtype"] = "float32"  # as the reference computes; `load(dtype=...)` takes another
+    # float32 as the reference computes; `load(dtype=...)` takes another.
+    block = {"name": TASK, "loss": imported.loss, "dtype": "float32"}
+    if imported.manifest is not None:
+        block = dict(imported.manifest["task"])
+    block |= {"architecture": arch, "scan": scan}
     return make_task(block, mean=prepare.mean, std=prepare.std)
 
 
@@ -222,13 +227,19 @@ def _manifest(
     tokenizer: Tokenizer,
     origin: Mapping[str, Any],
 ) -> dict[str, Any]:
+    parts = {
+        "task": task.manifest,
+        "preprocess": prepare.to_dict(),
+        "tokenizer": tokenizer.to_dict(),
+        "origin": dict(origin),
+        "towers": list(imported.towers),
+    }
+    if imported.manifest is not None:
+        return {**imported.manifest, **parts}
     told = json.dumps([origin, sorted(imported.weights)], sort_keys=True).encode()
     manifest = checkpoints.make_manifest(
-        task=task.manifest,
-        preprocess=prepare.to_dict(),
-        tokenizer=tokenizer.to_dict(),
+        **{name: parts[name] for name in ("task", "preprocess", "tokenizer")},
         config={},
         run_id=f"imported-{hashlib.sha256(told).hexdigest()[:12]}",
     )
-    manifest |= {"origin": dict(origin), "towers": list(imported.towers)}
-    return checkpoints.at_step(manifest, step=0, examples_seen=0, has_ema=False)
+    return checkpoints.at_step({**manifest, **parts}, step=0, examples_seen=0, has_ema=False)

@@ -197,7 +197,7 @@ def match(
     faults = []
     wanted_by = {name: link.theirs for link in known for name in link.ours}
     absent = sorted(ours.keys() - set(given))
-    missing = [f"{wanted_by.get(name, '(no row)')} (our {name})" for name in absent]
+    missing = [f"{wanted_by[name]} (our {name})" if name in wanted_by else name for name in absent]
     if missing:
         faults.append(f"it lacks {len(missing)} arrays: {_some(missing)}")
     # A name is known, though not wanted, where it belongs to a tower that is left out.

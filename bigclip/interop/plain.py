@@ -93,6 +93,7 @@ def read(path: Path, options: ReadOptions) -> Imported:
         preprocess = Preprocess(**manifest["preprocess"])
         held = tuple(name for name in _TOWERS if name in manifest["towers"])
         tokenizer, loss = Tokenizer.from_dict(manifest["tokenizer"]), task["loss"]
+        manifest |= {name: int(manifest[name]) for name in ("step", "examples_seen")}
     # What libraries of tokenizers raise for damaged data is nowhere listed.
     except Exception as error:
         raise _damaged(weights, f"{type(error).__name__}: {error}") from error
@@ -111,6 +112,7 @@ def read(path: Path, options: ReadOptions) -> Imported:
         tokenizer=tokenizer,
         towers=towers,
         ignored=(MANIFEST, *([f"({left_out})/.*"] if left_out else [])),
+        manifest=manifest,
     )
 
 

@@ -81,7 +81,11 @@ def compare(model: Model, reference: Reference, *, num_pictures: int = 8) -> lis
         raise ConfigError("--verify: a text tower alone is compared by no format.")
     if "text" not in towers:
         ours = model.image_features(prepared, "projected")["projected"]
-        figures.append(_difference("image features", inputs, ours, reference.embed_images(pixels)))
+        theirs = reference.embed_images(pixels)
+        lengths = np.linalg.norm(theirs, axis=-1, keepdims=True)
+        if np.allclose(lengths, 1, atol=1e-4):  # the tower came out of a pair, which normalises
+            ours = ours / np.linalg.norm(ours, axis=-1, keepdims=True)
+        figures.append(_difference("image features", inputs, ours, theirs))
         return figures
     image_emb = model.embed_images(prepared)
     figures.append(

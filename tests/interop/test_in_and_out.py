@@ -166,7 +166,7 @@ def test_an_interrupted_import_leaves_nothing(exported, tmp_path):
         raise KeyboardInterrupt
 
     fewer = tuple(row for row in model.rows if row.ours != "image/class_token")
-    with pytest.raises(ConfigError, match=r"lacks 1 arrays: \(no row\) \(our image/class_token\)"):
+    with pytest.raises(ConfigError, match="lacks 1 arrays: image/class_token"):
         import_model(
             model._replace(rows=fewer, ignored=("image.cls",)), tmp_path / "m", origin=ORIGIN
         )

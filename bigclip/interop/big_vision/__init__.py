@@ -1,10 +1,11 @@
 """big_vision's .npz: two towers (SigLIP, SigLIP 2, LiT with its own text tower), or one of them."""
 
+import functools
 from pathlib import Path
 
 from bigclip.interop.big_vision.configuring import config_text
 from bigclip.interop.big_vision.reading import read
-from bigclip.interop.big_vision.reference import INSTALL, BigVisionModel
+from bigclip.interop.big_vision.reference import INSTALL, BigVisionModel, import_big_vision
 from bigclip.interop.big_vision.writing import write
 from bigclip.interop.format import Format
 
@@ -22,6 +23,7 @@ FORMAT = Format(
     write=write,
     reference=BigVisionModel,
     install=INSTALL,
+    ready=functools.partial(import_big_vision, "utils"),
 )
 
 __all__ = ["FORMAT", "config_text"]
