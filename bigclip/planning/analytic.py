@@ -178,6 +178,11 @@ class Estimate(NamedTuple):
     implementation: str
 
 
+def recomputed_flops(arch: Mapping[str, Any], remat: str) -> int:
+    """FLOPs per example of what the backward pass computes again inside the layers."""
+    return sum(tower.recomputed_flops.get(remat, 0) for tower in towers(arch).values())
+
+
 class StateSizes(NamedTuple):
     """What the state takes on one device, in bytes, and how many parameters there are."""
 
@@ -254,8 +259,7 @@ def estimate(
     }
     model = flops.model_flops(task, batch_size, groups)
     forward = {tower: model[tower] // flops.PASSES // batch_size for tower in both}
-    again = sum(one.recomputed_flops.get(remat, 0) for one in both.values())
-    again += sum(forward.values()) if num_slices > 1 else 0
+    again = recomputed_flops(arch, remat) + (sum(forward.values()) if num_slices > 1 else 0)
     hardware = sum(model.values()) + batch_size * again
     if implementation == "dense":  # keeps the logits, and does not compute them again
         hardware -= pair_flops(batch_size, arch["embed_dim"]) // 4
