@@ -105,27 +105,31 @@ def recalls(scores: torch.Tensor, right: torch.Tensor) -> dict[str, float]:
     return {f"R@{k}": (wrong_first < k).double().mean().item() for k in KS}
 
 
+def texts_of(captions: dict, pattern: str) -> list[str]:
+    """The texts of a record: those of a source, or one pattern filled in; maybe none."""
+    fields = re.findall(r"\{(\w+)\}", pattern)
+    if not fields:
+        return captions.get(pattern, [])
+    return [composed(captions, pattern)] if all(captions.get(one) for one in fields) else []
+
+
 def retrieval(model, records: list[dict], pattern: str) -> dict[str, float]:
     """Both directions, ranked within each style; means over the styles."""
+    records = [record for record in records if texts_of(record["captions"], pattern)]
     image_emb = embed(model.embed_images, [record["picture"] for record in records])
     sums: dict[str, list[float]] = {}
     for style in sorted({record["style"] for record in records}):
         rows = [i for i, record in enumerate(records) if record["style"] == style]
-        texts_of = []
-        for i in rows:
-            captions = records[i]["captions"]
-            plain = "{" not in pattern
-            texts_of.append(captions[pattern] if plain else [composed(captions, pattern)])
-        texts = list(dict.fromkeys(text for texts in texts_of for text in texts))
+        own = [texts_of(records[i]["captions"], pattern) for i in rows]
+        texts = list(dict.fromkeys(text for some in own for text in some))
         text_emb = embed(model.embed_texts, texts)
-        right = torch.tensor([[text in own for text in texts] for own in texts_of])
+        right = torch.tensor([[text in some for text in texts] for some in own])
         scores = image_emb[rows] @ text_emb.T
-        found = {
-            "image_to_text": recalls(scores, right),
-            "text_to_image": recalls(scores.T, right.T),
-        }
-        for direction, values in found.items():
-            for name, value in values.items():
+        for direction, found in (
+            ("image_to_text", recalls(scores, right)),
+            ("text_to_image", recalls(scores.T, right.T)),
+        ):
+            for name, value in found.items():
                 sums.setdefault(f"{direction}/{name}", []).append(value)
     return {name: sum(values) / len(values) for name, values in sums.items()}
 
