@@ -5,10 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from bigclip.interop.torchvision_import import import_torchvision
-
-load_torchvision = import_torchvision
-
 
 def make_adamw(model: torch.nn.Module, learning_rate: float) -> torch.optim.Optimizer:
     """AdamW with the defaults of `open_clip_train`: no decay of gains, biases and the scale."""

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
+from bigclip.interop.torchvision_import import import_torchvision
+
 
 class TransformersReference:
     """A `Reference` on a folder; float32, on the CPU."""
@@ -16,6 +18,7 @@ class TransformersReference:
         Raises:
             ImportError: without transformers and PyTorch.
         """
+        import_torchvision()  # transformers imports it where it is there
         import torch
         import transformers
 

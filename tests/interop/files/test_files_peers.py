@@ -169,9 +169,9 @@ def test_frozen_torchscript_has_constants_and_no_weights(tmp_path):
 
 def test_archive_as_openai_released_them(tmp_path):
     """Their model, in half precision but for its norms, traced and saved."""
-    from benchmarks.torch_side import load_torchvision
+    from bigclip.interop.torchvision_import import import_torchvision
 
-    load_torchvision()  # whose CUDA build fails on import here; `clip` imports it
+    import_torchvision()  # whose CUDA build fails on import here; `clip` imports it
     clip = pytest.importorskip("clip.model", reason="needs openai/CLIP: pip install clip-anytorch")
     sizes = {"vision_layers": 2, "vision_width": 64, "vision_patch_size": 8}
     sizes |= {"context_length": 7, "vocab_size": 11, "transformer_width": 32}

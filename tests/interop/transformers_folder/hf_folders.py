@@ -17,9 +17,9 @@ from bigclip.data.tokenizer import huggingface_tokenizer
 def library():
     """Import transformers, or skip."""
     pytest.importorskip("torch", reason="compares with transformers: pip install bigclip[peers]")
-    from benchmarks.torch_side import load_torchvision
+    from bigclip.interop.torchvision_import import import_torchvision
 
-    load_torchvision()  # PyPI's torchvision is built for CUDA: its own import fails on a CPU
+    import_torchvision()  # PyPI's torchvision is built for CUDA: its own import fails on a CPU
     return pytest.importorskip("transformers", reason="pip install bigclip[peers]")
 
 
