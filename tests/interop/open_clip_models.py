@@ -82,6 +82,8 @@ def name_for_timm(monkeypatch):
 
 def name_in_timm(timm):
     """Register the same in timm itself."""
+    if timm.models.is_model(NAME):
+        return
     from timm.models.vision_transformer import _create_vision_transformer
 
     def vit_odd_patch8_siglip_24(pretrained=False, **kwargs):
