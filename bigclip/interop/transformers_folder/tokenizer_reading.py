@@ -63,9 +63,12 @@ def read_tokenizer(folder: Path, model_type: str, context_length: int) -> tuple[
     name = name.removesuffix("Fast")
     length, notes = _length(config, context_length)
     _check_side(folder, config)
-    if name == "CLIPTokenizer":
+    whole, model = folder / "tokenizer.json", folder / _MODEL_FILES[0]
+    if name == "PreTrainedTokenizer" and whole.exists() and model.exists():
+        tokenizer, more = _both(whole, model, tokens, length), ()
+    elif name == "CLIPTokenizer":
         tokenizer, more = _clip(folder, tokens, length)
-    elif name == "SiglipTokenizer" or not (folder / "tokenizer.json").exists():
+    elif name == "SiglipTokenizer" or not whole.exists():
         tokenizer, more = _sentencepiece(folder, name, config, tokens, length)
     else:
         tokenizer, more = _fast(folder, name, config, tokens, length)
@@ -176,6 +179,25 @@ def _sentencepiece(
         str(found[0]), context_length=length, bos=bos, eos=eos, pad=pad, clean=clean
     )
     return tokenizer, notes
+
+
+def _both(whole: Path, model: Path, tokens: Mapping[str, str | None], length: int) -> Tokenizer:
+    """Read a SentencePiece model as `tokenizer_writing` writes it, laid out as JSON beside it."""
+    content, clean = without_cleaning(read_json(whole))
+    added = content.get("added_tokens")
+    added = [token for token in added if isinstance(token, dict)] if isinstance(added, list) else []
+    ids = {token.get("content"): token.get("id") for token in added}
+    bos, eos, pad = (ids.get(tokens[role]) for role in ("bos", "eos", "pad"))
+    if not all(type(number) in (int, type(None)) for number in (bos, eos, pad)) or pad is None:
+        raise ConfigError(f"{whole}: its added_tokens do not tell the padding; {_MEND}.")
+    return sentencepiece_tokenizer(
+        str(model),
+        context_length=length,
+        bos="none" if bos is None else bos,
+        eos="none" if eos is None else eos,
+        pad=pad,
+        clean=clean or "none",
+    )
 
 
 def _cleaning(name: str, config: Mapping[str, Any]) -> tuple[str, Notes]:

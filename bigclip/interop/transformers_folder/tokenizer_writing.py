@@ -1,9 +1,9 @@
 """Our tokenizer as the files that AutoTokenizer reads.
 
-What the `tokenizers` library cuts goes out as a `tokenizer.json` with everything in it: cleaning,
-cutting, start and end of text. A SentencePiece model goes out as such for `SiglipTokenizer`, which
-cuts with the same library, where texts are cleaned as SigLIP's; else it is laid out as a
-`tokenizer.json`, too.
+All goes out as a `tokenizer.json` with everything in it: cleaning, cutting, start and end of text.
+A SentencePiece model is laid out as one, too, and lies beside it as `spiece.model`: transformers
+has a `SiglipTokenizer` that reads it, but that drops "_" and keeps curly quotes, where SigLIP's
+training, and ours, did not.
 
 The ids are ours with padding="max_length" and truncation=True, but for some texts that need repair:
 see `cleaning`.
@@ -25,6 +25,8 @@ from bigclip.interop.transformers_folder.sentencepiece_json import to_json
 
 _NAMES = {"sot": "<|startoftext|>", "eot": "<|endoftext|>", "pad": "<|pad|>"}
 _GEMMA_NAMES = {"sot": "<bos>", "eot": "<eos>", "pad": "<pad>"}
+# No text holds a blank any more when a SentencePiece model cuts it.
+_PIECE_NAMES = {"sot": "<start of text>", "eot": "<end of text>", "pad": "<no text>"}
 _GEMMA_FIRST = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")  # ids 0 to 4
 # What Siglip2Tokenizer makes of any tokenizer.json: byte pairs, with blanks as marks.
 _GEMMA_MODEL = {"type": "BPE", "byte_fallback": True, "fuse_unk": True, "unk_token": "<unk>"}
@@ -33,7 +35,7 @@ _ROLES = {"sot": "bos_token", "eot": "eos_token", "pad": "pad_token"}  # ours ->
 
 
 def write_tokenizer(folder: Path, tokenizer: Tokenizer, *, masks: bool) -> None:
-    """Write tokenizer.json or spiece.model, tokenizer_config.json and special_tokens_map.json.
+    """Write tokenizer.json and what tells of it; and spiece.model where there is one.
 
     Args:
         folder: where to.
@@ -49,37 +51,20 @@ def write_tokenizer(folder: Path, tokenizer: Tokenizer, *, masks: bool) -> None:
         "padding_side": "right",
         "truncation_side": "right",
         "clean_up_tokenization_spaces": False,
+        "tokenizer_class": "PreTrainedTokenizerFast",
         # A text that spells a special token is cut up like any other.
         "split_special_tokens": True,
     }
-    model = base64.b64decode(pieces["sentencepiece"]) if "sentencepiece" in pieces else None
-    names = None if model is None else _siglip_names(tokenizer, model)
-    if names is not None:
+    if "sentencepiece" in pieces:
+        model = base64.b64decode(pieces["sentencepiece"])
         (folder / "spiece.model").write_bytes(model)
-        config |= {"tokenizer_class": "SiglipTokenizer", "do_lower_case": True}
-        del config["split_special_tokens"]
+        content, names = whole_json(to_json(model), tokenizer, _PIECE_NAMES)
     else:
-        content = pieces if model is None else to_json(model)
-        content, names = whole_json(content, tokenizer, gemma=is_gemma(tokenizer))
-        text = json.dumps(content, ensure_ascii=False)  # on one line: it may have a million
-        (folder / "tokenizer.json").write_text(text, encoding="utf-8")
-        config["tokenizer_class"] = "PreTrainedTokenizerFast"
-    config |= names
-    write_json(folder / "tokenizer_config.json", config)
+        content, names = whole_json(pieces, tokenizer)
+    text = json.dumps(content, ensure_ascii=False)  # on one line: it may have a million
+    (folder / "tokenizer.json").write_text(text, encoding="utf-8")
+    write_json(folder / "tokenizer_config.json", config | names)
     write_json(folder / "special_tokens_map.json", names)
-
-
-def _siglip_names(tokenizer: Tokenizer, model: bytes) -> dict[str, str] | None:
-    """Name the special pieces, if SiglipTokenizer can cut as the tokenizer does; else None."""
-    import sentencepiece
-
-    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-    if tokenizer.clean != "canonical" or tokenizer.sot is not None or tokenizer.eot is None:
-        return None
-    ids = {"eos_token": tokenizer.eot, "pad_token": tokenizer.pad, "unk_token": processor.unk_id()}
-    if any(i < 0 for i in ids.values()):
-        return None
-    return {role: processor.id_to_piece(i) for role, i in ids.items()}
 
 
 def is_gemma(tokenizer: Tokenizer) -> bool:
@@ -97,14 +82,14 @@ def is_gemma(tokenizer: Tokenizer) -> bool:
 
 
 def whole_json(
-    pieces: dict[str, Any], tokenizer: Tokenizer, *, gemma: bool = False
+    pieces: dict[str, Any], tokenizer: Tokenizer, default: dict[str, str] | None = None
 ) -> tuple[dict, dict[str, str]]:
     """Complete what cuts clean text to what cuts any text.
 
     Args:
         pieces: the content of a tokenizer.json without special tokens.
         tokenizer: of whose parts it is.
-        gemma: whether special tokens are called as Gemma's.
+        default: role -> name of special tokens that the vocabulary does not name.
 
     Returns:
         The content of a tokenizer.json, and their role -> the name of the special token.
@@ -113,7 +98,8 @@ def whole_json(
         ConfigError: if an id is one that the model cannot name.
     """
     content = json.loads(json.dumps(pieces))
-    names = _name_special(content, tokenizer, _GEMMA_NAMES if gemma else _NAMES)
+    gemma = is_gemma(tokenizer)
+    names = _name_special(content, tokenizer, default or (_GEMMA_NAMES if gemma else _NAMES))
     if gemma:
         _fill_gemma(content)
     if (content.get("pre_tokenizer") or {}).get("type") == "ByteLevel":
@@ -126,15 +112,13 @@ def whole_json(
         steps.append(cut.normalizer)
     if steps:
         cut.normalizer = steps[0] if len(steps) == 1 else normalizers.Sequence(steps)
-    around = {
-        role: (names[role], getattr(tokenizer, role)) for role in ("sot", "eot") if role in names
-    }
+    around = [(names[role], getattr(tokenizer, role)) for role in ("sot", "eot") if role in names]
     if around:
-        head, tail = (f"{around[role][0]} " if role in around else "" for role in ("sot", "eot"))
+        head, tail = ([names[role]] if role in names else [] for role in ("sot", "eot"))
         cut.post_processor = processors.TemplateProcessing(
-            single=f"{head}$A {tail}".strip(),
-            pair=f"{head}$A {tail}{head}$B:1 {tail}".strip(),
-            special_tokens=list(around.values()),
+            single=[*head, "$A", *tail],
+            pair=[*head, "$A", *tail, *head, "$B:1", *tail],
+            special_tokens=around,
         )
     found = json.loads(cut.to_str())
     return found, {_ROLES[role]: name for role, name in names.items()}

@@ -1,6 +1,7 @@
 """Tokenizers of folders: read as their classes cut, written so that `tokenizers` cuts as ours."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -68,27 +69,28 @@ def test_openai_s_out_and_in(tmp_path):
     assert read_tokenizer(folder, "clip", LENGTH) == (ours, ())
 
 
+@pytest.mark.parametrize("clean", ["lower", "canonical"])
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
-def test_sentencepiece_goes_out_as_json(models, kind, tmp_path):
+def test_sentencepiece_out_and_in(models, kind, clean, tmp_path):
+    """As JSON, and the model itself beside it, which comes in again."""
     ours = sentencepiece_tokenizer(
-        str(models / f"{kind}.model"), context_length=LENGTH, clean="lower"
+        str(models / f"{kind}.model"), context_length=LENGTH, pad=1, clean=clean
     )
-    folder = assert_same_ids(ours, tmp_path, but=STACKED)
-    found, _ = read_tokenizer(folder, "siglip2", LENGTH)
-    texts = [text for text in TEXTS if text not in STACKED]
-    np.testing.assert_array_equal(found(texts), ours(texts))
-
-
-def test_siglip_s_own_goes_out_as_it_is(models, tmp_path):
-    path = models / "unigram.model"
-    ours = sentencepiece_tokenizer(str(path), context_length=LENGTH, pad="</s>", clean="canonical")
-    write_tokenizer(tmp_path, ours, masks=False)
-    assert (tmp_path / "spiece.model").read_bytes() == path.read_bytes()
+    but = STACKED if clean == "lower" else BROKEN
+    folder = assert_same_ids(ours, tmp_path, but=but)
+    special = ["a <end of text> b", "<no text>", "</s><|endoftext|><pad>"]
+    assert their_ids(folder, special) == ours(special).tolist()
     config = json.loads((tmp_path / "tokenizer_config.json").read_text())
-    assert config["tokenizer_class"] == "SiglipTokenizer"
     assert config["model_input_names"] == ["input_ids"]
+    assert read_tokenizer(folder, "siglip", LENGTH) == (ours, ())
+
+
+def test_siglip_s_own_files(models, tmp_path):
+    shutil.copy(models / "unigram.model", tmp_path / "spiece.model")
     found, notes = read_tokenizer(tmp_path, "siglip", LENGTH)
-    assert found == ours
+    assert found == sentencepiece_tokenizer(
+        str(models / "unigram.model"), context_length=LENGTH, pad="</s>", clean="canonical"
+    )
     assert len(notes) == 1
 
 
