@@ -71,6 +71,18 @@ def test_what_is_computed_again_counts_again():
     assert 0.9 * forward < sliced <= forward
 
 
+def test_a_resnet_computes_its_blocks_again():
+    overrides = {"image": {}, "text": {**WIDE, "context_length": 64}}
+    resnet = {"architecture": "tiny-rn", "overrides": overrides}
+    plain = task(**resnet)
+    arch, once = plain.manifest["architecture"], counted(plain)
+    # Convolutions with padding count in full here; the pixels' gradient is not computed.
+    assert -0.03 < once / sum(model_flops(plain, B, {}).values()) - 1 <= 0
+    for remat in ("dots_no_batch", "full"):
+        again = counted(task(**resnet, remat=remat)) - once
+        assert again == pytest.approx(B * recomputed_flops(arch, remat), rel=0.02)
+
+
 def test_a_frozen_tower_costs_its_forward_pass():
     groups = {
         "image/blocks/mlp/up/kernel": Group(freeze=True, lr_mult=1.0, weight_decay=0.0),
