@@ -41,6 +41,10 @@ PROGRAMS = {
     "exported_demo": Program(
         "the demo's checkpoint, evaluated by transformers and open_clip alone", None
     ),
+    "convert_memory": Program(
+        "peak memory of conversions, beside the size of the file",
+        ("--architecture", "clip-vit-b-32"),
+    ),
     "probe": Program(
         "the CLIP paper's linear probe, sweep included, beside scikit-learn",
         ("--rows", "5000", "--width", "256", "--classes", "50", "--separation", "0.6"),

@@ -109,9 +109,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         "| way | source GiB | peak memory GiB | share | seconds |\n| --- | --- | --- | --- | --- |"
     )
     for what, size, peak, seconds in rows:
-        print(
-            f"| {what} | {size / _GIB:.2f} | {peak / _GIB:.2f} | {peak / size:.2f} | {seconds:.0f} |"
-        )
+        sizes = f"{size / _GIB:.2f} | {peak / _GIB:.2f} | {peak / size:.2f}"
+        print(f"| {what} | {sizes} | {seconds:.0f} |")
 
 
 if __name__ == "__main__":
