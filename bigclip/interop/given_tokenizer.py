@@ -10,7 +10,9 @@ from bigclip.data.tokenizer import (
 )
 
 
-def open_tokenizer(path: str, *, context_length: int, clean: str = "none") -> Tokenizer:
+def open_tokenizer(
+    path: str, *, context_length: int, clean: str = "none", pad: str = "model"
+) -> Tokenizer:
     """Open a tokenizer by what its file is.
 
     Args:
@@ -18,12 +20,13 @@ def open_tokenizer(path: str, *, context_length: int, clean: str = "none") -> To
             bigclip saved, which knows how texts are cleaned by itself.
         context_length: L, of the text tower.
         clean: of texts, for the first two.
+        pad: piece that fills up, of a SentencePiece model.
 
     Raises:
         ConfigError: if it cannot be read.
     """
     if path.endswith(".model"):
-        return sentencepiece_tokenizer(path, context_length=context_length, clean=clean)
+        return sentencepiece_tokenizer(path, context_length=context_length, clean=clean, pad=pad)
     if os.path.isdir(os.path.expanduser(path)) or os.path.basename(path) == "tokenizer.json":
         return huggingface_tokenizer(path, context_length=context_length, clean=clean)
     return load_tokenizer(path, context_length=context_length)

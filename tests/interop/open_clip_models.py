@@ -35,8 +35,12 @@ def _gelu(form):
 ARCHITECTURES = {
     "clip": (clip(), {}),
     "clip, exact gelu": (clip(_gelu("gelu"), _gelu("gelu")), {}),
-    # As configs/quickstart.py trains it.
-    "clip, both gelus": (clip(_gelu("gelu_tanh"), _gelu("gelu")), {"loss": "sigmoid"}),
+    "clip, two gelus": (clip(_gelu("gelu_tanh"), _gelu("gelu")), {"loss": "sigmoid"}),
+    # As configs/quickstart.py trains it: tanh in both towers, squashed pictures, an own tokenizer.
+    "demo": (
+        clip(_gelu("gelu_tanh"), _gelu("gelu_tanh")),
+        {"preprocess": Preprocess(size=24, mean=(0.5,) * 3, std=(0.5,) * 3)},
+    ),
     "clip, other norms": (
         clip({"ln_pre": False, "ln_eps": 1e-6}, {"ln_eps": 1e-3}),
         {"preprocess": Preprocess(size=24, resize="squash", interpolation="bilinear", **_GREY)},

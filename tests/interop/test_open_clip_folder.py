@@ -10,10 +10,9 @@ from random_models import InMemory, assert_equal, back
 
 from bigclip.config import ConfigError
 from bigclip.data.preprocess import Preprocess
-from bigclip.data.tokenizer import Tokenizer, clip_bpe
 from bigclip.interop.files import Spec, open_weights, write_safetensors, write_torch
 from bigclip.interop.format import ReadOptions
-from bigclip.interop.open_clip_folder import FORMAT
+from bigclip.interop.open_clip_folder import FORMAT, tokenizers
 from bigclip.models import architecture
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
@@ -72,13 +71,15 @@ def test_what_is_folded_comes_back_as_the_same_function(what, tmp_path):
         np.testing.assert_array_equal(again.params["image/projection/kernel"], np.eye(48))
 
 
-def test_clips_vocabulary_needs_no_files(tmp_path):
-    arch = architecture("tiny-clip", text={"vocab_size": 49408, "width": 10, "num_heads": 2})
-    data = clip_bpe(context_length=11).to_dict()
-    tokenizer = Tokenizer.from_dict({**data, "clean": "canonical"})
-    place = written(InMemory(arch, tokenizer=tokenizer), tmp_path / "a")
-    assert {one.name for one in place.iterdir()} == {CONFIG, WEIGHTS}
-    assert read(place).tokenizer == tokenizer
+def test_clips_vocabulary_needs_no_files(monkeypatch, tmp_path):
+    """A vocabulary of 300 in the place of CLIP's 49,408."""
+    monkeypatch.setattr(tokenizers, "clip_bpe", lambda context_length: SMALL)
+    monkeypatch.setattr(tokenizers, "_CLIP_VOCABULARY", SMALL.vocab_size)
+    for what in ("clip", "siglip"):
+        model = made(what)
+        place = written(model, tmp_path / what)
+        assert {one.name for one in place.iterdir()} == {CONFIG, WEIGHTS}
+        assert read(place).tokenizer == model.tokenizer
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_their_weights_come_in(what, open_clip, tmp_path):
 def test_its_zero_shot_classifier_ranks_as_ours(open_clip, tmp_path):
     import torch
 
-    ours = made("clip, both gelus").save(tmp_path / "m")
+    ours = made("demo").save(tmp_path / "m")
     path = send_out(FORMAT, ours, tmp_path / "o")
     names, templates = ["red fox", "blue owl", "café"], ["a photo of a {}", "{}, drawn by hand"]
     theirs, _, prepare = open_clip.create_model_and_transforms(f"local-dir:{path}")

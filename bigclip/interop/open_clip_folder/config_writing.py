@@ -114,9 +114,15 @@ def _trunk(image: Mapping[str, Any]) -> dict[str, Any]:
         told = ", ".join(
             f"image.{key} is {image[key]!r} and there {NAMES[name][key]!r}" for key in away[name]
         )
+        mend = _MEND
+        if away[name] == ["activation"]:
+            mend = (
+                "Embeddings would differ by about 1e-4. --format timm and transformers have it; or "
+                f"fine-tune with image.activation = {NAMES[name]['activation']!r} for a while."
+            )
         raise ConfigError(
             "open_clip: a tower that pools by the mean or a MAP head can only be one that timm has "
-            f"a name for. The nearest, {name}, differs: {told}. {_MEND}"
+            f"a name for. The nearest, {name}, differs: {told}. {mend}"
         )
     config = {
         "image_size": image["image_size"],

@@ -18,6 +18,7 @@ from bigclip.interop.transformers_folder.tokenizer_reading import read_tokenizer
 from bigclip.interop.transformers_folder.tokenizer_writing import write_tokenizer
 
 _CLIP_VOCABULARY = 49408
+_SIGLIP_VOCABULARIES = (32000, 250000)  # of C4 and mC4: what ends a text fills up, too
 _FILES = ("tokenizer.json", "tokenizer_config.json", "spiece.model", "vocab.json")
 _CLEAN = {"lower": "clip", "whitespace": "cased", "canonicalize": "canonical"}  # theirs -> ours
 _THEIRS = {ours: theirs for theirs, ours in _CLEAN.items()}
@@ -36,7 +37,10 @@ def default_tokenizer(
         ConfigError: if the user names none and the vocabulary is not CLIP's.
     """
     if options.tokenizer is not None:
-        return open_tokenizer(options.tokenizer, context_length=context_length, clean=clean)
+        pad = "</s>" if vocab_size in _SIGLIP_VOCABULARIES else "model"
+        return open_tokenizer(
+            options.tokenizer, context_length=context_length, clean=clean, pad=pad
+        )
     if vocab_size != _CLIP_VOCABULARY:
         raise ConfigError(
             f"{where}: a vocabulary of {vocab_size} tokens is not CLIP's of {_CLIP_VOCABULARY}. "
