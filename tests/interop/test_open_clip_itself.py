@@ -1,12 +1,15 @@
 """open_clip's own code on what we write, and its weights here."""
 
+import io
 import json
 
 import numpy as np
 import PIL.Image
 import pytest
+import sentencepiece
 from open_clip_models import ARCHITECTURES, FOLDED, SMALL, made, name_for_timm, name_in_timm
 from random_models import (
+    WORDS,
     InMemory,
     assert_equal,
     assert_proven,
@@ -17,7 +20,7 @@ from random_models import (
 )
 
 import bigclip
-from bigclip.data.tokenizer import Tokenizer
+from bigclip.data.tokenizer import Tokenizer, sentencepiece_tokenizer
 from bigclip.interop.files import open_weights
 from bigclip.interop.open_clip_folder import FORMAT
 from bigclip.interop.torchvision_import import import_torchvision
@@ -138,6 +141,36 @@ def test_rules_of_cleaning_that_it_lacks_give_the_ids_of_clean_texts(clean, open
     found = open_clip.get_tokenizer(f"local-dir:{path}")(texts).numpy()
     expected = tokenizer([text.strip() for text in texts])
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("clean", ["canonical", "clip"])
+def test_sentencepiece_models_keep_their_ids(clean, open_clip, tmp_path):
+    """SigLIP's rule goes out as the model itself, any other laid out as a tokenizer.json."""
+    trained = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([word.lower() for word in WORDS] * 20),
+        model_writer=trained,
+        vocab_size=100,
+        character_coverage=1.0,
+        hard_vocab_limit=False,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    (tmp_path / "s.model").write_bytes(trained.getvalue())
+    tokenizer = sentencepiece_tokenizer(
+        str(tmp_path / "s.model"), context_length=11, pad="</s>", clean=clean
+    )
+    arch = architecture("tiny-siglip", text={"vocab_size": 100})
+    siglip = InMemory(arch, tokenizer=tokenizer, loss="sigmoid").save(tmp_path / "m")
+    path = send_out(FORMAT, siglip, tmp_path / "o")
+    assert_proven(figures(siglip, FORMAT.reference(path)))
+    bring_in(FORMAT, path, tmp_path / "back")
+    texts = [*WORDS, "a_photo, OF: (two) dogs & a café", "", "owl " * 30]
+    again = bigclip.load(tmp_path / "back").tokenizer
+    np.testing.assert_array_equal(again(texts), tokenizer(texts))
 
 
 @pytest.mark.slow
