@@ -14,10 +14,12 @@ from random_models import (
     figures,
     params_of,
     send_out,
+    small_tokenizer,
 )
 
 from bigclip.config import ConfigError
 from bigclip.data.preprocess import Preprocess
+from bigclip.data.tokenizer import save_tokenizer
 from bigclip.interop.files import Spec, open_weights, write_safetensors
 from bigclip.interop.format import ReadOptions
 from bigclip.interop.timm_folder import FORMAT
@@ -175,6 +177,16 @@ def test_a_published_folder_tells_by_its_name(folder, tmp_path):
         read(place)
     with pytest.raises(ConfigError, match="timm's models are image towers"):
         read(place, tower="text")
+
+
+def test_a_tokenizer_may_be_named_for_the_text_tower_to_come(folder, tmp_path):
+    tokenizer = small_tokenizer(77)
+    save_tokenizer(tokenizer, str(tmp_path / "tok.json"))
+    imported = read(folder, tokenizer=str(tmp_path / "tok.json"))
+    assert imported.tokenizer == tokenizer
+    assert imported.architecture["text"]["vocab_size"] == tokenizer.vocab_size
+    with pytest.raises(ConfigError, match="config.json tells all"):
+        read(folder, architecture="clip-vit-b-32")
 
 
 def test_damaged_configurations_are_told(folder, tmp_path):

@@ -17,6 +17,7 @@ from bigclip.data.preprocess import Preprocess
 from bigclip.interop.files import Weights, open_weights
 from bigclip.interop.format import Imported, ReadOptions
 from bigclip.interop.geometry import check_same, num_layers, shape_of, side_of
+from bigclip.interop.given_tokenizer import open_tokenizer
 from bigclip.interop.mapping import Row
 from bigclip.interop.openai_rows import linear_rows
 from bigclip.interop.timm_folder.names import named
@@ -75,6 +76,8 @@ def read(path: Path, options: ReadOptions) -> Imported:
     """
     if options.tower == "text":
         raise ConfigError(f"{path}: timm's models are image towers; leave --tower text away.")
+    if options.architecture is not None:
+        raise ConfigError(f"{path}: its config.json tells all; leave --architecture away.")
     place = path / "config.json"
     config = read_json(place)
     inner = config.get("pretrained_cfg", config)  # older files are flat
@@ -100,13 +103,18 @@ def read(path: Path, options: ReadOptions) -> Imported:
         arch["embed_dim"] = fields["width"]
         arch["image"] |= {"projection": False, "projection_bias": False}
     preprocess, more = read_preprocess(inner, fields["image_size"], str(place))
+    tokenizer = None
+    if options.tokenizer is not None:  # for the text tower that may be trained to it
+        length = arch["text"]["context_length"]
+        tokenizer = open_tokenizer(options.tokenizer, context_length=length)
+        arch["text"]["vocab_size"] = tokenizer.vocab_size
     return Imported(
         weights=weights,
         rows=rows(arch),
         architecture=models.architecture(arch),
         loss="softmax",
         preprocess=preprocess,
-        tokenizer=None,
+        tokenizer=tokenizer,
         towers=("image",),
         ignored=ignored,
         notes=notes + more,
