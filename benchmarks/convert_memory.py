@@ -56,7 +56,7 @@ class Drawn(Outgoing):
         shapes = jax.eval_shape(task.init, jax.random.key(0))
         self._places: dict[str, Place] = places(shapes)
         self.shapes = {name: place.shape for name, place in self._places.items()}
-        self._held = {}
+        self._held, self.notes = {}, []
 
     def read(self, name: str) -> np.ndarray:
         """Draw one parameter."""

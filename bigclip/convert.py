@@ -123,7 +123,8 @@ def _export(
         return figures
 
     model = Outgoing(source, step=step, ema=ema)
-    return (), export_model(model, format, dest, verify=proof if verify else None)
+    figures = export_model(model, format, dest, verify=proof if verify else None)
+    return model.notes, figures
 
 
 def _is_checkpoint(source: epath.PathLike) -> bool:

@@ -85,6 +85,7 @@ def model_card(model: Outgoing, format: Format, path: str, figures: Sequence[Fig
         _table(("", ""), _facts(model)),
         "## How exact this copy is",
         _proof(format, figures),
+        *(f"Note: {note}" for note in model.notes),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -45,6 +45,7 @@ class Imported(NamedTuple):
         extra: our path -> function(read) -> array, for what no row can say; `read(name)` gives
             an array of the file.
         notes: what the user should know: what was assumed, what differs.
+        origin: what the manifest is to keep of where the model came from, beside format and name.
         manifest: of the checkpoint that the file was made from, where the file holds it: then the
             step, the task's options and the configuration come back, too.
     """
@@ -59,6 +60,7 @@ class Imported(NamedTuple):
     ignored: tuple[str, ...] = ()
     extra: Mapping[str, Callable[[ReadArray], np.ndarray]] = {}
     notes: tuple[str, ...] = ()
+    origin: Mapping[str, str] = {}
     manifest: Mapping[str, Any] | None = None
 
 
@@ -91,7 +93,8 @@ class Format(NamedTuple):
         recognises: (path) -> whether it seems to be of this format; cheap.
         read: (path, options) -> `Imported`; None if the format only goes out.
         write: (temporary path, `Outgoing`) writes the file, or into the folder, which is there.
-            All checks come before the first byte.
+            All checks come before the first byte. What the user should know goes to `notes` of
+            the `Outgoing`.
         reference: (path) -> `Reference`. Imports the other framework.
         install: the command that installs what `reference` needs.
         ready: raises ImportError if that is not there; called before the work begins.

@@ -231,7 +231,7 @@ def _manifest(
         "task": task.manifest,
         "preprocess": prepare.to_dict(),
         "tokenizer": tokenizer.to_dict(),
-        "origin": dict(origin),
+        "origin": {**origin, **imported.origin},
         "towers": list(imported.towers),
     }
     if imported.manifest is not None:

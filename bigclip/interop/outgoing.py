@@ -32,6 +32,7 @@ class Outgoing:
         step: of the checkpoint.
         examples_seen: by then.
         shapes: our path, layers unrolled -> shape; all are float32.
+        notes: what the user should know of the export; formats add to it.
     """
 
     def __init__(self, path: epath.PathLike, *, step: int | None = None, ema: bool = False):
@@ -63,6 +64,7 @@ class Outgoing:
         self._places = places(tree)
         self.shapes = {name: place.shape for name, place in self._places.items()}
         self._held: dict[str, np.ndarray] = {}  # scanned layers
+        self.notes: list[str] = []
 
     def read(self, name: str) -> np.ndarray:
         """Read one parameter, float32, by its path with layers unrolled."""

@@ -65,7 +65,7 @@ class InMemory(Outgoing):
         self.architecture, self.loss, self.towers = arch, loss, towers
         self.preprocess = preprocess or Preprocess(size=arch["image"]["image_size"], resize="crop")
         self.tokenizer = tokenizer or _clip_tokenizer(arch["text"]["context_length"])
-        self.step, self.examples_seen = 3, 24
+        self.step, self.examples_seen, self.notes = 3, 24, []
         rng = np.random.default_rng(0)
         shapes = shapes_of(arch, loss=loss, towers=towers)
         self.params = params or {name: _draw(rng, name, shapes[name]) for name in sorted(shapes)}

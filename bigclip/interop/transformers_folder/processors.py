@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from absl import logging
-
 from bigclip.config import ConfigError
 from bigclip.data.preprocess import CLIP_MEAN, CLIP_STD, Preprocess
 from bigclip.interop.transformers_folder.json_files import read_json
@@ -199,11 +197,6 @@ def make_processor(prepare: Preprocess, model_type: str, patches: int) -> dict[s
             "transformers: its image processors do not pad pictures to a square as this model's "
             "preprocessing does (resize='pad'). Use --format onnx or safetensors, which leave the "
             "pictures to you, or tune the model with resize='squash' or 'crop'."
-        )
-    if prepare.interpolation == "bilinear_aliased":
-        logging.warning(
-            "transformers resizes with antialiasing: pictures will be prepared there with "
-            "'bilinear' instead of 'bilinear_aliased', and large ones will come out smoother."
         )
     resample = {name: number for number, name in _RESAMPLE.items()}
     fields = {

@@ -90,6 +90,7 @@ def read(folder: Path, options: ReadOptions) -> Imported:
         ignored=ignored,
         extra=extra,
         notes=notes,
+        origin={"class": CLASSES[found.model_type]},
     )
 
 

@@ -25,6 +25,11 @@ def write(folder: Path, model: Outgoing) -> None:
     config = make_config(model, model_type)
     patches = model.shapes["image/position"][0]
     processor = make_processor(model.preprocess, model_type, patches)
+    if model.preprocess.interpolation == "bilinear_aliased":
+        model.notes.append(
+            "transformers resizes with antialiasing: pictures will be prepared there with "
+            "'bilinear' instead of 'bilinear_aliased', and large ones will come out smoother."
+        )
     extra, used = computed(model_type, model.shapes)
     specs, arrays = model.translated(
         rows(model_type), where=CLASSES[model_type], extra=extra, without=used

@@ -4,6 +4,8 @@ Names and shapes are held against the goldens that transformers made; what the t
 arrays, by outputs, in tests/models/test_parity.py.
 """
 
+import copy
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -59,9 +61,20 @@ def test_out_and_in_and_out_again_is_bit_identical(models, folders, kind, tmp_pa
         assert json.loads((folder / file.name).read_text()) == json.loads(file.read_text())
 
 
+def test_pictures_that_are_resized_otherwise_there_are_told(models, tmp_path):
+    model = copy.copy(models["siglip"])
+    model.notes = []
+    model.preprocess = dataclasses.replace(model.preprocess, interpolation="bilinear_aliased")
+    folder_of(model, tmp_path / "theirs")
+    assert len(model.notes) == 1
+    assert "'bilinear' instead of 'bilinear_aliased'" in model.notes[0]
+
+
 def test_a_checkpoint_on_the_disk(folders, tmp_path):
     origin = {"format": "transformers", "source": "clip"}
     import_model(read(folders["clip"]), tmp_path / "ours", origin=origin)
+    kept = checkpoints.read_manifest(tmp_path / "ours")["origin"]
+    assert kept == {**origin, "class": "CLIPModel"}
     assert "blocks" in checkpoints.params_shapes(tmp_path / "ours")["image"]
     folder = send_out(FORMAT, tmp_path / "ours", tmp_path / "theirs")
     assert_equal(weights_of(folder), weights_of(folders["clip"]))
