@@ -7,55 +7,6 @@ from bigclip.interop.format import Format
 from bigclip.interop.outgoing import Outgoing
 from bigclip.interop.verify import Figure
 
-_USAGE = {
-    "transformers": """\
-from PIL import Image
-from transformers import AutoModel, AutoProcessor
-
-model = AutoModel.from_pretrained("{path}")
-processor = AutoProcessor.from_pretrained("{path}")
-inputs = processor(
-    text=["a cat", "a dog"],
-    images=Image.open("picture.png"),
-    padding="max_length",
-    truncation=True,
-    return_tensors="pt",
-)
-print(model(**inputs).logits_per_image)""",
-    "open_clip": """\
-import open_clip
-from PIL import Image
-
-model, _, preprocess = open_clip.create_model_and_transforms("local-dir:{path}")
-tokenizer = open_clip.get_tokenizer("local-dir:{path}")
-image_emb = model.encode_image(preprocess(Image.open("picture.png"))[None], normalize=True)
-text_emb = model.encode_text(tokenizer(["a cat", "a dog"]), normalize=True)
-print(image_emb @ text_emb.T * model.logit_scale.exp())""",
-    "timm": """\
-import timm
-
-model = timm.create_model("local-dir:{path}", pretrained=True).eval()
-transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))""",
-    "openai": """\
-import clip
-
-model, preprocess = clip.load("{path}", device="cpu")""",
-    "safetensors": """\
-from safetensors.numpy import load_file
-
-params = load_file("{path}")  # names and shapes: docs/weights_format.md of bigclip""",
-    "big_vision": """\
-import numpy as np
-
-params = np.load("{path}")  # keys with slashes, as big_vision's utils.load_params reads them""",
-    "onnx": """\
-import onnxruntime
-
-session = onnxruntime.InferenceSession("{path}/model.onnx")
-print([(one.name, one.shape) for one in session.get_inputs()])""",
-}
-_TAGS = {"transformers": "transformers", "open_clip": "open_clip", "timm": "timm"}
-
 
 def model_card(model: Outgoing, format: Format, path: str, figures: Sequence[Figure] | None) -> str:
     """Write the card.
@@ -69,8 +20,7 @@ def model_card(model: Outgoing, format: Format, path: str, figures: Sequence[Fig
     Returns:
         Markdown, with the header that model hubs read.
     """
-    tag = _TAGS.get(format.name)
-    header = ["---", *([f"library_name: {tag}"] if tag else [])]
+    header = ["---", *([f"library_name: {format.library}"] if format.library else [])]
     if set(model.towers) == {"image", "text"}:
         header.append("pipeline_tag: zero-shot-image-classification")
     header += ["tags:", "- clip", "- bigclip", "---"]
@@ -80,7 +30,7 @@ def model_card(model: Outgoing, format: Format, path: str, figures: Sequence[Fig
         f"{_summary(model)} Exported by bigclip {importlib.metadata.version('bigclip')} for "
         f"{format.title}.",
         "## Use",
-        f"```python\n{_USAGE[format.name].format(path=path)}\n```",
+        f"```python\n{format.usage.format(path=path)}\n```",
         "## Model",
         _table(("", ""), _facts(model)),
         "## How exact this copy is",

@@ -97,7 +97,10 @@ class Format(NamedTuple):
             the `Outgoing`.
         reference: (path) -> `Reference`. Imports the other framework.
         install: the command that installs what `reference` needs.
-        ready: raises ImportError if that is not there; called before the work begins.
+        needs: modules that `reference` imports.
+        ready: raises ImportError if something else is missing; called before the work begins.
+        usage: Python lines for the model card; {path} stands for the name of the export.
+        library: what model hubs call it in a card; None if they do not.
     """
 
     name: str
@@ -108,4 +111,7 @@ class Format(NamedTuple):
     write: Callable[[Path, Outgoing], None] | None
     reference: Callable[[Path], Reference] | None
     install: str
+    needs: tuple[str, ...] = ()
     ready: Callable[[], object] | None = None
+    usage: str = ""
+    library: str | None = None

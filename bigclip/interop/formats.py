@@ -27,14 +27,6 @@ FORMATS: dict[str, Format] = {
         onnx_out,
     )
 }
-# What `Format.reference` imports.
-_NEEDED = {
-    "transformers": ("torch", "transformers"),
-    "open_clip": ("torch", "open_clip"),
-    "openai": ("torch", "clip"),
-    "timm": ("torch", "timm"),
-    "onnx": ("onnxruntime",),
-}
 
 
 def recognise(source: Path) -> Format:
@@ -70,8 +62,7 @@ def check_ready(format: Format) -> None:
     """
     if format.reference is None:
         raise ConfigError(f"--verify: no other framework reads {format.name!r}.")
-    needed = _NEEDED.get(format.name, ())
-    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    missing = [name for name in format.needs if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(
             f"--verify runs the model in the other framework, and {', '.join(missing)} is not "

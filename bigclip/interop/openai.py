@@ -263,6 +263,11 @@ class _Reference:
             return (emb / emb.norm(dim=-1, keepdim=True)).numpy()
 
 
+_USAGE = """\
+import clip
+
+model, preprocess = clip.load("{path}", device="cpu")"""
+
 FORMAT = Format(
     name="openai",
     title="OpenAI's CLIP: a state dict for clip.load",
@@ -272,4 +277,6 @@ FORMAT = Format(
     write=_write,
     reference=_Reference,
     install="pip install torch git+https://github.com/openai/CLIP",
+    needs=("torch", "clip"),
+    usage=_USAGE,
 )

@@ -149,6 +149,11 @@ def _damaged(weights: Weights, why: str) -> ConfigError:
     return ConfigError(f"{weights.path}: its manifest cannot be used: {why[:300]}.")
 
 
+_USAGE = """\
+from safetensors.numpy import load_file
+
+params = load_file("{path}")  # names and shapes: docs/weights_format.md of bigclip"""
+
 FORMAT = Format(
     name="safetensors",
     title="plain safetensors with bigclip's own names: everything in one file, for any framework",
@@ -158,4 +163,5 @@ FORMAT = Format(
     write=write,
     reference=None,
     install="pip install safetensors",
+    usage=_USAGE,
 )

@@ -9,7 +9,7 @@ from toy_format import Reference, read, rows, toy
 import bigclip
 from bigclip import checkpoints
 from bigclip.config import ConfigError
-from bigclip.interop import card, exporting
+from bigclip.interop import exporting
 from bigclip.interop.exporting import export_model
 from bigclip.interop.files import open_weights, write_npz
 from bigclip.interop.format import ReadOptions
@@ -30,7 +30,6 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
-    card._USAGE["toy"] = "toy {path}"
     dest = tmp_path_factory.mktemp("out") / "toy.npz"
     export_model(Outgoing(run), toy(), dest)
     return dest

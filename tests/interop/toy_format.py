@@ -93,4 +93,14 @@ class Reference:
 
 def toy(reference=None) -> Format:
     """Return the format."""
-    return Format("toy", "a toy", (".npz",), lambda path: True, read, write, reference, "pip toy")
+    return Format(
+        name="toy",
+        title="a toy",
+        suffixes=(".npz",),
+        recognises=lambda path: True,
+        read=read,
+        write=write,
+        reference=reference,
+        install="pip toy",
+        usage="toy {path}",
+    )

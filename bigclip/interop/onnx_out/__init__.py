@@ -23,6 +23,12 @@ def _recognises(path: Path) -> bool:
     return any((path / name).is_file() for name in (JOINT_FILE, IMAGE_FILE, TEXT_FILE))
 
 
+_USAGE = """\
+import onnxruntime
+
+session = onnxruntime.InferenceSession("{path}/model.onnx")
+print([(one.name, one.shape) for one in session.get_inputs()])"""
+
 FORMAT = Format(
     name="onnx",
     title="ONNX: image tower, text tower, and both with logits",
@@ -32,4 +38,6 @@ FORMAT = Format(
     write=write,
     reference=OnnxReference,
     install=INSTALL,
+    needs=("onnxruntime",),
+    usage=_USAGE,
 )

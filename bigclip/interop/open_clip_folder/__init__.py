@@ -67,6 +67,16 @@ class _Reference:
         return self._torch.from_numpy(np.asarray(ids, np.int64))
 
 
+_USAGE = """\
+import open_clip
+from PIL import Image
+
+model, _, preprocess = open_clip.create_model_and_transforms("local-dir:{path}")
+tokenizer = open_clip.get_tokenizer("local-dir:{path}")
+image_emb = model.encode_image(preprocess(Image.open("picture.png"))[None], normalize=True)
+text_emb = model.encode_text(tokenizer(["a cat", "a dog"]), normalize=True)
+print(image_emb @ text_emb.T * model.logit_scale.exp())"""
+
 FORMAT = Format(
     name="open_clip",
     title="open_clip: a folder for local-dir:, CLIP, CustomTextCLIP and SigLIP",
@@ -76,4 +86,7 @@ FORMAT = Format(
     write=write,
     reference=_Reference,
     install="pip install open_clip_torch transformers",
+    needs=("torch", "open_clip"),
+    usage=_USAGE,
+    library="open_clip",
 )

@@ -61,6 +61,12 @@ class _Reference:
         return None
 
 
+_USAGE = """\
+import timm
+
+model = timm.create_model("local-dir:{path}", pretrained=True).eval()
+transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))"""
+
 FORMAT = Format(
     name="timm",
     title="timm's VisionTransformer: the image tower, for timm.create_model",
@@ -70,4 +76,7 @@ FORMAT = Format(
     write=write,
     reference=_Reference,
     install="pip install timm torch",
+    needs=("torch", "timm"),
+    usage=_USAGE,
+    library="timm",
 )

@@ -16,6 +16,21 @@ def _reference(folder: Path) -> Reference:
     return TransformersReference(folder)
 
 
+_USAGE = """\
+from PIL import Image
+from transformers import AutoModel, AutoProcessor
+
+model = AutoModel.from_pretrained("{path}")
+processor = AutoProcessor.from_pretrained("{path}")
+inputs = processor(
+    text=["a cat", "a dog"],
+    images=Image.open("picture.png"),
+    padding="max_length",
+    truncation=True,
+    return_tensors="pt",
+)
+print(model(**inputs).logits_per_image)"""
+
 FORMAT = Format(
     name="transformers",
     title="CLIPModel, SiglipModel or Siglip2Model, a folder",
@@ -25,4 +40,7 @@ FORMAT = Format(
     write=write,
     reference=_reference,
     install="pip install torch torchvision transformers",
+    needs=("torch", "transformers"),
+    usage=_USAGE,
+    library="transformers",
 )
