@@ -7,9 +7,9 @@ many on its list is a way out. So the machine here is another one:
 
 - it knows only the forty operations with which state dicts and TorchScript modules are written;
 - a name stays a name. None is ever looked up: "calling" chooses among the ten functions of
-  `_CALLS` below, which take apart tuples. No code of the file, of torch or of any other package can
-  be reached, because no callable is ever on the stack;
-- objects are dicts, lists, tuples, texts, numbers and the five inert classes below. Nothing of
+  `pickle_calls.CALLS`, which take apart tuples. No code of the file, of torch or of any other
+  package can be reached, because no callable is ever on the stack;
+- objects are dicts, lists, tuples, texts, numbers and the five inert classes there. Nothing of
   them is compared, hashed or printed but texts, so depth and cycles in the data do no harm;
 - each operation adds at most one object, and their number and the file's length are bounded:
   memory and time are, too. Numbers of more than 255 bytes cannot be written with these operations.
@@ -20,52 +20,22 @@ numpy's scalars) that lie beside the weights in training checkpoints: these beco
 
 import pickletools
 from collections.abc import Callable
-from typing import NamedTuple
-
-import numpy as np
 
 from bigclip.config import ConfigError
+from bigclip.interop.files.pickle_calls import (
+    CALLS,
+    Module,
+    Name,
+    Opaque,
+    Storage,
+    call,
+    fill,
+    of,
+)
 from bigclip.interop.files.torch_names import INERT, NAMED_DTYPES, STORAGES
 
 MAX_BYTES = 32 << 20
 MAX_OPERATIONS = 2_000_000  # a tensor takes fifty
-
-
-class Storage(NamedTuple):
-    """A file of the archive with the elements of one or more tensors."""
-
-    key: str
-    dtype: np.dtype | None  # None: bytes
-    length: int  # in elements, as claimed
-
-
-class View(NamedTuple):
-    """A tensor: a window on a storage, all numbers in elements and as claimed."""
-
-    storage: Storage
-    dtype: np.dtype
-    offset: int
-    shape: tuple
-    strides: tuple
-
-
-class Opaque:
-    """An object of which only the class's name is known."""
-
-    def __init__(self, name: str):
-        self.name = name
-
-
-class Module(Opaque):
-    """A TorchScript module: parameters, buffers, settings and modules by name."""
-
-    def __init__(self, name: str):
-        super().__init__(name)
-        self.attributes: dict[str, object] = {}
-
-
-class _Name(NamedTuple):
-    name: str
 
 
 _MARK = object()
@@ -156,14 +126,14 @@ class _Machine:
     def name(self, argument: str) -> None:
         """GLOBAL gives "module name"; only a text is made of it."""
         name = argument.replace(" ", ".", 1)
-        known = name in _CALLS or name in STORAGES or name in NAMED_DTYPES or name in INERT
+        known = name in CALLS or name in STORAGES or name in NAMED_DTYPES or name in INERT
         if not known and not (name.startswith("__torch__.") and name.isprintable()):
             raise ConfigError(
                 f"{self._where}: holds an object of {name[:200]!r}, and pickles of others are "
                 "never executed. Where you trust the file, load it with torch and save its "
                 "tensors alone: torch.save(model.state_dict(), path)."
             )
-        self.push(_Name(name))
+        self.push(Name(name))
 
     def stack_name(self, _: object) -> None:
         name, module = self.pop(), self.pop()
@@ -173,25 +143,25 @@ class _Machine:
 
     def storage(self, _: object) -> None:
         """BINPERSID: ("storage", type, key, device, length)."""
-        kind, storage, key, _, length = _of(tuple, self.pop())
-        if kind != "storage" or not isinstance(storage, _Name):
+        kind, storage, key, _, length = of(tuple, self.pop())
+        if kind != "storage" or not isinstance(storage, Name):
             raise ValueError("an outside object that is no storage")
         if storage.name in INERT:  # of quantised numbers
             self.push(Opaque(storage.name))
         else:
             dtype = STORAGES[storage.name]
-            self.push(Storage(_of(str, key), dtype, _of(int, length)))
+            self.push(Storage(of(str, key), dtype, of(int, length)))
 
     def call(self, _: object) -> None:
         arguments, callee = self.pop(), self.pop()
-        self.push(_call(callee, _of(tuple, arguments)))
+        self.push(call(callee, of(tuple, arguments)))
 
     def new(self, _: object) -> None:
-        arguments, kind = _of(tuple, self.pop()), _of(_Name, self.pop())
+        arguments, kind = of(tuple, self.pop()), of(Name, self.pop())
         if kind.name.startswith("__torch__."):
             self.push(Module(kind.name))
         else:
-            self.push(_call(kind, arguments))
+            self.push(call(kind, arguments))
 
     def build(self, _: object) -> None:
         """Give an object its attributes: only those of modules matter."""
@@ -215,89 +185,8 @@ class _Machine:
         if len(values) % 2 or not isinstance(target, dict | Opaque):
             raise ValueError("entries that are no pairs, or not for a dict")
         if isinstance(target, dict):
-            _fill(target, zip(values[::2], values[1::2], strict=True))
+            fill(target, zip(values[::2], values[1::2], strict=True))
 
-
-def _of(kind: type, value: object):
-    # Exactly: a bool is an int to isinstance, a View a tuple.
-    if type(value) is not kind:
-        raise ValueError(f"a {type(value).__name__} where a {kind.__name__} should be")
-    return value
-
-
-def _fill(target: dict, pairs) -> None:
-    for key, value in pairs:
-        # Other keys number an optimizer's entries. Left out, none can be chosen to collide.
-        if isinstance(key, str):
-            if key in target:
-                raise ValueError(f"{key[:80]!r} stands in a dict twice")
-            target[key] = value
-
-
-def _call(callee: object, arguments: tuple) -> object:
-    name = _of(_Name, callee).name
-    if name in _CALLS:
-        return _CALLS[name](*arguments)
-    if name in INERT:
-        return Opaque(name)
-    raise ValueError(f"{name} is called")
-
-
-def _tensor(
-    storage: Storage,
-    offset: int,
-    shape: tuple,
-    strides: tuple,
-    grad: object = False,
-    hooks: object = None,
-    metadata: object = None,
-) -> object:
-    if isinstance(storage, Opaque):
-        return storage
-    if isinstance(metadata, dict) and metadata:  # {"conj": True} or {"neg": True}, and not yet done
-        return Opaque("torch._utils._rebuild_tensor_v2, conjugated or negated lazily")
-    dtype = _of(Storage, storage).dtype
-    return View(storage, dtype or np.dtype("u1"), _of(int, offset), _of(tuple, shape), strides)
-
-
-def _tensor_of_bytes(storage, offset, shape, strides, grad, hooks, dtype, *_: object) -> View:
-    kind = NAMED_DTYPES[_of(_Name, dtype).name]
-    return View(_of(Storage, storage), kind, _of(int, offset), _of(tuple, shape), strides)
-
-
-def _parameter(data: object, *_: object) -> object:
-    return data
-
-
-def _subclass(rebuild: _Name, kind: _Name, arguments: tuple, state: object) -> object:
-    """A tensor with attributes of its own: of torch's own classes, the tensor itself."""
-    plain = _of(_Name, rebuild).name.startswith("torch._utils._rebuild_")  # not this again
-    if plain and _of(_Name, kind).name.startswith(("torch.nn.", "torch.Tensor")):
-        return _call(rebuild, _of(tuple, arguments))
-    return Opaque(kind.name)
-
-
-def _ordered(pairs: object = ()) -> dict:
-    """An OrderedDict, in old files made of a list of pairs."""
-    made: dict = {}
-    for pair in pairs if isinstance(pairs, list | tuple) else ():
-        key, value = pair if isinstance(pair, list | tuple) else (None, None)
-        _fill(made, [(key, value)])
-    return made
-
-
-_CALLS: dict[str, Callable[..., object]] = {
-    "torch._utils._rebuild_tensor": _tensor,
-    "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_tensor_v3": _tensor_of_bytes,
-    "torch._utils._rebuild_parameter": _parameter,
-    "torch._utils._rebuild_parameter_with_state": _parameter,
-    "torch._tensor._rebuild_from_type_v2": _subclass,
-    "torch.Size": lambda lengths=(): _of(tuple, lengths),
-    "collections.OrderedDict": _ordered,
-    "collections.defaultdict": lambda *_: {},
-    "collections.Counter": lambda *_: {},
-}
 
 _OPERATIONS: dict[str, Callable[[_Machine, object], None]] = {
     **dict.fromkeys(("PROTO", "FRAME"), lambda machine, _: None),

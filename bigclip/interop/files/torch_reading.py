@@ -11,7 +11,8 @@ import zlib
 import numpy as np
 
 from bigclip.config import ConfigError
-from bigclip.interop.files.pickles import MAX_BYTES, Module, Opaque, View, read_pickle
+from bigclip.interop.files.pickle_calls import Module, Opaque, View
+from bigclip.interop.files.pickles import MAX_BYTES, read_pickle
 from bigclip.interop.files.tensors import (
     MAX_NAME_CHARACTERS,
     MAX_TENSORS,

@@ -10,7 +10,8 @@ from archives import call, number, state, tensor, text, torch_file
 
 from bigclip.config import ConfigError
 from bigclip.interop.files import open_weights, pickles
-from bigclip.interop.files.pickles import Module, Opaque, View, read_pickle
+from bigclip.interop.files.pickle_calls import Module, Opaque, View
+from bigclip.interop.files.pickles import read_pickle
 
 
 class Harm:
@@ -108,8 +109,8 @@ def test_what_is_read_of_a_tensor():
         (b"j\xff\xff\xff\xff.", "broken"),
         (b"(q\x00.", "a mark where"),
         (b"NNR.", "a NoneType where a tuple should be"),
-        (b"N)R.", "a NoneType where a _Name should be"),
-        (b"N)\x81.", "a NoneType where a _Name should be"),
+        (b"N)R.", "a NoneType where a Name should be"),
+        (b"N)\x81.", "a NoneType where a Name should be"),
         (b"N}b.", "attributes for a NoneType"),
         (b"NQ.", "a NoneType where a tuple should be"),
         (b"(NNNNNtQ.", "no storage"),
