@@ -7,6 +7,8 @@ the task.
 """
 
 import dataclasses
+import numbers
+from collections.abc import Sequence
 
 import numpy as np
 import PIL.Image
@@ -17,6 +19,8 @@ from bigclip.data import images
 
 RESIZES = ("squash", "crop", "pad")
 _MAX_RESIZED_RATIO = 32  # of the sides; longer pictures would be huge when resized as a whole
+_MAX_SIZE = 1 << 14  # pixels
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 _FILTERS = {
     "bicubic": PIL.Image.Resampling.BICUBIC,
     "bilinear": PIL.Image.Resampling.BILINEAR,
@@ -58,9 +62,10 @@ class Preprocess:
     std: tuple[float, float, float] = CLIP_STD
 
     def __post_init__(self):
-        if not isinstance(self.size, int) or self.size < 1:
+        if type(self.size) is not int or not 1 <= self.size <= _MAX_SIZE:
             raise ConfigError(
-                f"config.preprocess.size must be a positive integer, not {self.size!r}"
+                f"config.preprocess.size must be a positive integer, at most {_MAX_SIZE}, not "
+                f"{self.size!r}"
             )
         if self.resize not in RESIZES:
             raise ConfigError(f"config.preprocess.resize {self.resize!r} is none of {RESIZES}")
@@ -70,12 +75,14 @@ class Preprocess:
                 f"{INTERPOLATIONS}"
             )
         for name in ("mean", "std"):
-            values = tuple(float(value) for value in getattr(self, name))
-            if len(values) != 3 or (name == "std" and min(values) <= 0):
+            values, positive = getattr(self, name), name == "std"
+            if not _are_three_numbers(values) or (positive and min(values) <= 0):
                 raise ConfigError(
-                    f"config.preprocess.{name} must be three (positive) numbers: {values}"
+                    f"config.preprocess.{name} must be three finite{' positive' * positive} "
+                    f"numbers, not {values!r:.80}"
                 )
-            object.__setattr__(self, name, values)  # lists come back from JSON
+            # Lists come back from JSON.
+            object.__setattr__(self, name, tuple(float(value) for value in values))
 
     def to_dict(self) -> dict:
         """Return plain data for JSON; `Preprocess(**d)` makes the same object from it."""
@@ -132,6 +139,19 @@ class Preprocess:
         corner = ((self.size - fitted[0]) // 2, (self.size - fitted[1]) // 2)
         canvas.paste(self._resized(image, fitted), corner)
         return np.asarray(canvas)
+
+
+def _are_three_numbers(values: object) -> bool:
+    return (
+        isinstance(values, Sequence | np.ndarray)
+        and len(values) == 3
+        and all(
+            isinstance(value, numbers.Real)
+            and not isinstance(value, bool)
+            and abs(value) <= _FLOAT32_MAX  # not so for NaN and infinities, either
+            for value in values
+        )
+    )
 
 
 def _short_side_to(width: int, height: int, size: int) -> tuple[int, int]:

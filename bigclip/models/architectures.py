@@ -30,6 +30,24 @@ from bigclip.models.text import POOLS as TEXT_POOLS
 from bigclip.models.towers import RESNET, is_resnet
 from bigclip.models.transformer import ACTIVATIONS
 
+# Field -> the largest value; the smallest is 1. These are far beyond every model there is: an
+# architecture may come out of somebody else's file, and a number too many would take hours and all
+# memory before anything is found amiss.
+LARGEST = {
+    "image_size": 1 << 14,
+    "patch_size": 1 << 12,
+    "width": 1 << 16,
+    "depth": 1000,
+    "num_heads": 1 << 12,
+    "mlp_width": 1 << 18,
+    "vocab_size": 10**8,
+    "context_length": 1 << 16,
+    "embed_dim": 1 << 16,
+}
+_MAX_STAGE_DEPTH = 200  # of a ResNet, whose blocks are laid out one by one
+_FLAGS = ("causal", "ln_pre", "patch_bias", "projection", "projection_bias")
+_EPSILONS = ("ln_eps", "bn_eps")
+
 
 def architecture(name: str | Mapping[str, Any], **overrides: Any) -> dict[str, Any]:
     """Return a copy of a named architecture, changed where asked.
@@ -43,7 +61,7 @@ def architecture(name: str | Mapping[str, Any], **overrides: Any) -> dict[str, A
 
     Raises:
         ConfigError: an unknown name or key (tells the nearest and lists the valid ones), or
-            fields that do not fit each other.
+            fields of a wrong type, out of their bounds or that do not fit each other.
 
     Example:
         architecture("clip-vit-b-32", image={"patch_dropout": 0.5}, text={"vocab_size": 8192})
@@ -72,6 +90,9 @@ def architecture(name: str | Mapping[str, Any], **overrides: Any) -> dict[str, A
 def _read(data: Mapping[str, Any]) -> dict[str, Any]:
     """Copy an architecture given as data, which must have every field and no other."""
     arch = {k: copy.deepcopy(dict(v)) if isinstance(v, Mapping) else v for k, v in data.items()}
+    for tower in ("image", "text"):
+        if not isinstance(arch.get(tower, {}), Mapping):
+            raise ConfigError(f"{tower} must be a dict of fields, but is {_shown(arch[tower])}")
     image = arch.get("image", {})
     if "tower" in image:
         choose(image["tower"], {RESNET: 0}, "image.tower")
@@ -91,6 +112,10 @@ def _read(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check(arch: dict[str, Any]) -> None:
+    _check_field("embed_dim", "embed_dim", arch["embed_dim"])
+    for tower in ("image", "text"):
+        for field, value in arch[tower].items():
+            _check_field(field, f"{tower}.{field}", value)
     _check_transformer(arch, "text", TEXT_POOLS)
     if is_resnet(arch["image"]):
         _check_resnet(arch["image"])
@@ -99,6 +124,29 @@ def _check(arch: dict[str, Any]) -> None:
             choose(arch["image"]["tower"], {RESNET: 0}, "image.tower")
         _check_transformer(arch, "image", IMAGE_POOLS)
         _check_vit(arch["image"])
+
+
+def _check_field(field: str, where: str, value: Any) -> None:
+    """Check type and bounds; those of names and lists are checked with what they mean."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if field in LARGEST:
+        fits = number and isinstance(value, int) and 1 <= value <= LARGEST[field]
+        allowed = f"a whole number from 1 to {LARGEST[field]:,}"
+    elif field in _FLAGS:
+        fits, allowed = isinstance(value, bool), "True or False"
+    elif field in _EPSILONS:
+        fits, allowed = number and 0 < value < 1, "a positive number below 1"
+    elif field == "patch_dropout":
+        fits, allowed = number and 0 <= value < 1, "in [0, 1)"
+    else:
+        return
+    if not fits:
+        raise ConfigError(f"{where} = {_shown(value)} must be {allowed}")
+
+
+def _shown(value: Any) -> str:
+    text = f"{value!r:.80}"
+    return text if len(text) < 80 else f"{text} ..."
 
 
 def _check_transformer(arch: dict[str, Any], tower: str, pools: tuple[str, ...]) -> None:
@@ -125,8 +173,6 @@ def _check_vit(fields: dict[str, Any]) -> None:
             f"image.image_size = {fields['image_size']} holds no patch of "
             f"image.patch_size = {fields['patch_size']}"
         )
-    if not 0 <= fields["patch_dropout"] < 1:
-        raise ConfigError(f"image.patch_dropout = {fields['patch_dropout']} must be in [0, 1)")
     if fields["stem"] == "conv":
         size = fields["patch_size"]
         if size < 2 or size & (size - 1) or fields["image_size"] % size:
@@ -143,15 +189,15 @@ def _check_resnet(fields: dict[str, Any]) -> None:
     if (
         not isinstance(stages, list | tuple)
         or len(stages) != NUM_STAGES
-        or not all(isinstance(depth, int) and depth > 0 for depth in stages)
+        or not all(type(depth) is int and 1 <= depth <= _MAX_STAGE_DEPTH for depth in stages)
     ):
         raise ConfigError(
-            f"image.stages = {stages!r} must be a list of {NUM_STAGES} numbers of blocks, such as "
-            "[3, 4, 6, 3]"
+            f"image.stages = {_shown(stages)} must be a list of {NUM_STAGES} numbers of blocks, "
+            f"each from 1 to {_MAX_STAGE_DEPTH}, such as [3, 4, 6, 3]"
         )
-    if width < 2 or width % 2:
+    if width % 2:
         raise ConfigError(f"image.width = {width} must be even: half of it starts the stem")
-    if fields["num_heads"] < 1 or 32 * width % fields["num_heads"]:
+    if 32 * width % fields["num_heads"]:
         raise ConfigError(
             f"32 image.width = {32 * width} channels of the last stage do not divide into "
             f"image.num_heads = {fields['num_heads']} heads"
@@ -162,5 +208,3 @@ def _check_resnet(fields: dict[str, Any]) -> None:
             f"image.image_size = {size} must be a multiple of {STRIDE} pixels, what the ResNet "
             f"makes one position of: the nearest is {near}"
         )
-    if fields["bn_eps"] <= 0:
-        raise ConfigError(f"image.bn_eps = {fields['bn_eps']} must be positive")

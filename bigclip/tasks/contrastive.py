@@ -20,6 +20,7 @@ _DEFAULTS: dict[str, dict[str, float | None]] = {
     "softmax": {"init_logit_scale": 1 / 0.07, "init_logit_bias": None, "max_logit_scale": 100.0},
     "sigmoid": {"init_logit_scale": 10.0, "init_logit_bias": -10.0, "max_logit_scale": None},
 }
+_LARGEST = 1_000_000  # a scale or bias of logits beyond it is a mistake or an attack
 
 
 def normalise(x: jax.Array, *, eps: float = 1e-8) -> jax.Array:
@@ -36,6 +37,15 @@ def normalise_pixels(images: jax.Array, mean: Sequence[float], std: Sequence[flo
     scale = 1.0 / (255.0 * jnp.asarray(std, jnp.float32))
     shift = jnp.asarray(mean, jnp.float32) / jnp.asarray(std, jnp.float32)
     return images.astype(jnp.float32) * scale - shift
+
+
+def _check_number(name: str, value: Any) -> None:
+    # The comparison is false for NaN and infinities, too.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
+        raise ConfigError(
+            f"config.task.{name} must be a number from {-_LARGEST:,} to {_LARGEST:,}, "
+            f"not {value!r:.80}."
+        )
 
 
 def contrastive(
@@ -78,7 +88,8 @@ def contrastive(
         std: pixel deviation per channel.
 
     Raises:
-        ConfigError: for unknown names or options that do not fit the loss.
+        ConfigError: for unknown names, and for options of a wrong type, out of their bounds or that
+            do not fit the loss.
     """
     defaults = choose(loss, _DEFAULTS, "config.task.loss")
     if loss == "softmax" and init_logit_bias is not None:
@@ -89,6 +100,14 @@ def contrastive(
         init_logit_bias = defaults["init_logit_bias"]
     if max_logit_scale is None:
         max_logit_scale = defaults["max_logit_scale"] or 0.0
+    for name, value in (
+        ("init_logit_scale", init_logit_scale),
+        ("init_logit_bias", init_logit_bias if loss == "sigmoid" else 0.0),
+        ("max_logit_scale", max_logit_scale),
+    ):
+        _check_number(name, value)
+    if not isinstance(scan, bool):
+        raise ConfigError(f"config.task.scan must be True or False, not {scan!r}.")
     if init_logit_scale <= 0 or (max_logit_scale and init_logit_scale > max_logit_scale):
         raise ConfigError(
             f"config.task.init_logit_scale = {init_logit_scale} must be positive and at most "

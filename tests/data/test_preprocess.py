@@ -162,7 +162,15 @@ def test_is_plain_data_and_back():
         ({"resize": "stretch"}, "preprocess.resize 'stretch' is none of"),
         ({"interpolation": "nearest"}, "preprocess.interpolation 'nearest' is none of"),
         ({"mean": (0.5, 0.5)}, "preprocess.mean"),
-        ({"std": (0.5, 0.0, 0.5)}, "preprocess.std"),
+        ({"std": (0.5, 0.0, 0.5)}, "preprocess.std must be three finite positive numbers"),
+        ({"std": (0.5, float("nan"), 0.5)}, "preprocess.std.*nan"),
+        ({"mean": [0.5, 0.5, float("-inf")]}, "preprocess.mean must be three finite numbers"),
+        ({"mean": (0.5, 0.5, 10**400)}, "preprocess.mean"),
+        ({"mean": "123"}, "preprocess.mean.*'123'"),
+        ({"mean": None}, "preprocess.mean.*None"),
+        ({"std": (0.5, True, 0.5)}, "preprocess.std.*True"),
+        ({"size": True}, "preprocess.size.*True"),
+        ({"size": 10**9}, "preprocess.size.*at most 16384"),
     ],
 )
 def test_mistakes_are_named(options, message):

@@ -1,5 +1,6 @@
 """The table: geometry, names, overrides, messages."""
 
+import copy
 import dataclasses
 import json
 
@@ -18,6 +19,7 @@ from bigclip.models import (
     image_tower,
     is_resnet,
 )
+from bigclip.models.architectures import LARGEST
 
 # Parameters of the published models, as transformers (the ResNets: openai/CLIP) builds them on
 # torch's meta device from the published configs; with logit scale (CLIP) or logit scale and bias
@@ -158,6 +160,14 @@ def test_overrides_change_a_copy():
             "lacks image_size, stages",
         ),
         ({"image": {"tower": "rn"}, "text": {}, "embed_dim": 8}, {}, "image.tower.*'rn'"),
+        ({"image": 3, "text": {}, "embed_dim": 8}, {}, "image must be a dict of fields, but is 3"),
+        ({"image": {}, "text": ["x"], "embed_dim": 8}, {}, "text must be a dict of fields"),
+        ("tiny-clip", {"image": {"depth": "3"}}, "image.depth = '3'.*number from 1 to 1,000"),
+        ("tiny-clip", {"text": {"vocab_size": 10**15}}, r"text.vocab_size.*1 to 100,000,000"),
+        ("tiny-clip", {"text": {"causal": 1}}, "text.causal = 1 must be True or False"),
+        ("tiny-clip", {"image": {"ln_eps": 2}}, "image.ln_eps = 2 must be a positive number below"),
+        ("tiny-rn", {"image": {"stages": [1, 1, 1, 300]}}, "each from 1 to 200"),
+        ("tiny-rn", {"image": {"stages": [True, 1, 1, 1]}}, "numbers of blocks"),
     ],
 )
 def test_mistakes_are_told_with_the_mend(name, overrides, message):
@@ -173,3 +183,54 @@ def test_an_architecture_given_as_data_comes_back_as_a_copy(name, image):
     again = architecture(data, image=image)
     assert again != data
     assert architecture(data) == data
+
+
+HOSTILE = (
+    None,
+    "3",
+    -1,
+    -1e-9,
+    1e30,
+    10**30,
+    float("nan"),
+    float("inf"),
+    2.5,
+    [],
+    [3],
+    {},
+    {"a": 1},
+)
+
+
+@pytest.mark.parametrize("name", ["tiny-siglip", "tiny-rn"])
+def test_every_field_has_a_type_and_bounds(name):
+    """Given as data, as a file of weights gives it, and as an override."""
+    good = architecture(name)
+    fields = [(tower, field) for tower in ("image", "text") for field in good[tower]]
+    for tower, field in [*fields, (None, "embed_dim")]:
+        for value in HOSTILE:
+            data = copy.deepcopy(good)
+            (data[tower] if tower else data)[field] = value
+            with pytest.raises(ConfigError, match=field) as error:
+                architecture(data)
+            assert len(str(error.value)) < 500
+            change = {tower: {field: value}} if tower else {field: value}
+            with pytest.raises(ConfigError, match=field):
+                architecture(name, **change)
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_numbers_are_no_flags(value):
+    good = architecture("tiny-siglip")
+    for tower in ("image", "text"):
+        numbers = [key for key, known in good[tower].items() if type(known) in (int, float)]
+        assert len(numbers) > 5
+        for field in numbers:
+            with pytest.raises(ConfigError, match=f"{tower}.{field} = {value}"):
+                architecture(good, **{tower: {field: value}})
+
+
+def test_published_architectures_are_far_from_the_bounds():
+    for arch in ARCHITECTURES.values():
+        for fields in (arch, arch["image"], arch["text"]):
+            assert all(4 * fields[key] <= most for key, most in LARGEST.items() if key in fields)

@@ -136,6 +136,13 @@ def test_rebuilt_from_its_manifest():
         ({"pairs": {"tiles": 3}}, "unknown key 'tiles' in config.task.pairs"),
         ({"dtype": "float16"}, "config.task.dtype"),
         ({"remat": "everything"}, "none"),
+        ({"scan": 1}, "config.task.scan must be True or False, not 1"),
+        ({"init_logit_scale": "10"}, "init_logit_scale must be a number .* not '10'"),
+        ({"init_logit_scale": 10**400}, "init_logit_scale must be a number from -1,000,000"),
+        ({"init_logit_scale": True}, "init_logit_scale must be a number"),
+        ({"max_logit_scale": float("nan")}, "max_logit_scale must be a number .* not nan"),
+        ({"loss": "sigmoid", "init_logit_bias": []}, "init_logit_bias must be a number"),
+        ({"loss": "sigmoid", "init_logit_bias": float("inf")}, "init_logit_bias.* not inf"),
     ],
 )
 def test_mistakes(changes, message):
