@@ -20,6 +20,8 @@ from bigclip import checkpoints, convert
 
 FRAMEWORKS = ("transformers", "open_clip")
 _DATA = ROOT / "bigclip" / "data" / "embedded"
+# Scores that all but tie may change places: a picture or two of some hundred.
+_ROUNDING = 0.005
 _WORKER = ROOT / "benchmarks" / "exported_demo_worker.py"
 # A torchvision for CUDA beside a torch for CPUs does not import by itself.
 _RUN = (
@@ -54,6 +56,16 @@ def table(ours: dict, theirs: dict[str, dict]) -> str:
     return "\n".join(lines)
 
 
+def largest_gap(ours: dict, theirs: dict[str, dict]) -> float:
+    """The largest difference between any figure here and there."""
+    return max(
+        abs(value - ours[suite][name])
+        for found in theirs.values()
+        for suite, metrics in found.items()
+        for name, value in metrics.items()
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Export, evaluate, compare."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -69,7 +81,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             folder = pathlib.Path(temporary) / framework
             convert.convert(options.workdir, folder, format=framework)
             theirs[framework] = elsewhere(framework, folder, options.peers_python)
-    print(table(own_figures(options.workdir, step), theirs))
+    ours = own_figures(options.workdir, step)
+    print(table(ours, theirs))
+    gap = largest_gap(ours, theirs)
+    if gap > _ROUNDING:
+        sys.exit(f"the frameworks differ by {100 * gap:.2f} points: more than a few pictures.")
 
 
 if __name__ == "__main__":

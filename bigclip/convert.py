@@ -26,6 +26,7 @@ from bigclip.interop.format import Format, ReadOptions
 from bigclip.interop.formats import FORMATS, check_ready, chosen, recognise
 from bigclip.interop.importing import import_model
 from bigclip.interop.outgoing import Outgoing
+from bigclip.interop.round_trip import compare_read_back, compare_written_again
 from bigclip.interop.verify import Figure, check, compare
 
 _IN, _OUT = "comes in", "goes out"
@@ -69,10 +70,13 @@ def convert(
     Raises:
         ConfigError: for what cannot be; nothing is left at `dest` then.
     """
+    if "://" in str(dest):
+        raise ConfigError(f"{dest}: the destination is a local path; copy it from there.")
     dest = Path(dest).expanduser()
     if _is_checkpoint(source):
         _refuse(_IN, architecture=architecture, tokenizer=tokenizer, tower=tower)
         _refuse(_IN, image_size=image_size, context_length=context_length)
+        _refuse(_IN, unrolled=None if scan else True)
         if format is None:
             raise ConfigError(f"{source} {_OUT}: say --format, one of {', '.join(_going(_OUT))}.")
         return _export(source, dest, chosen(format), verify=verify, step=step, ema=ema)
@@ -93,7 +97,10 @@ def convert(
     figures: list[Figure] = []
 
     def proof(written: Path) -> None:
-        figures.extend(compare(api.load(written, dtype="float32"), found.reference(place)))
+        if found.reference is None:
+            figures.extend(compare_written_again(found, written))
+        else:
+            figures.extend(compare(api.load(written, dtype="float32"), found.reference(place)))
         check(figures, str(dest))
 
     notes = import_model(
@@ -116,22 +123,28 @@ def _export(
     if verify:
         check_ready(format)
 
+    model = Outgoing(source, step=step, ema=ema)
+
     def proof(written: Path) -> Sequence[Figure]:
-        ours = api.load(source, step=step, ema=ema, dtype="float32")
-        figures = compare(ours, format.reference(written))
+        if format.reference is None:
+            figures = compare_read_back(format, written, model)
+        else:
+            ours = api.load(source, step=step, ema=ema, dtype="float32")
+            figures = compare(ours, format.reference(written))
         check(figures, str(dest))
         return figures
 
-    model = Outgoing(source, step=step, ema=ema)
     figures = export_model(model, format, dest, verify=proof if verify else None)
     return model.notes, figures
 
 
 def _is_checkpoint(source: epath.PathLike) -> bool:
+    """Tell whether a source is bigclip's; one that is, and cannot be read, is an error."""
     try:
-        checkpoints.read_manifest(source)
+        place = checkpoints.step_path(source)
     except ConfigError:
         return False
+    checkpoints.read_manifest(place)
     return True
 
 

@@ -27,6 +27,7 @@ which stay.
 """
 
 import os
+import re
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -40,6 +41,9 @@ KEYS = (
     "step", "weights", "lock", "image_size", "context_length", "fresh", "architecture", "tokenizer",
     "loss", "layer_decay",
 )  # fmt: skip
+_WHOLE = r"[0-9]{1,9}"
+_NUMBERS = dict.fromkeys(("step", "image_size", "context_length"), _WHOLE)
+_NUMBERS["layer_decay"] = r"0?\.[0-9]+|1(\.0*)?"
 TOWERS = ("image", "text")
 _KEPT_RATE, _FRESH_RATE = 1e-5, 1e-3
 _TABLE_RATE = 1e-4  # of a table of tokens of which some rows are taken over
@@ -106,8 +110,9 @@ def get_config(arg: str = "") -> ConfigDict:
 
 
 def _read(arg: str) -> tuple[str, dict[str, str]]:
-    path, *rest = arg.split(",")
-    if not path or "=" in path:
+    # A path may hold equals signs, and commas that no key follows.
+    path, *rest = re.split(r",(?=[a-z_]+=)", arg)
+    if not path or path.startswith(tuple(f"{key}=" for key in KEYS)):
         raise ValueError(
             "configs/finetune.py needs a checkpoint: --config configs/finetune.py:PATH, a run's "
             "workdir or the folder of a converted model."
@@ -120,6 +125,8 @@ def _read(arg: str) -> tuple[str, dict[str, str]]:
                 f"configs/finetune.py: {part!r} is not key=value with one of {', '.join(KEYS)}."
             )
         options[key] = value
+        if key in _NUMBERS and not re.fullmatch(_NUMBERS[key], value):
+            raise ValueError(f"configs/finetune.py: {key} = {value!r} is no such number.")
     for key in ("lock", "fresh"):
         if options.get(key, "text") not in TOWERS:
             raise ValueError(f"configs/finetune.py: {key} is one of {TOWERS}.")

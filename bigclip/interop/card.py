@@ -30,7 +30,7 @@ def model_card(model: Outgoing, format: Format, path: str, figures: Sequence[Fig
         f"{_summary(model)} Exported by bigclip {importlib.metadata.version('bigclip')} for "
         f"{format.title}.",
         "## Use",
-        f"```python\n{format.usage.format(path=path)}\n```",
+        f"```python\n{_usage(model, format, path)}\n```",
         "## Model",
         _table(("", ""), _facts(model)),
         "## How exact this copy is",
@@ -38,6 +38,12 @@ def model_card(model: Outgoing, format: Format, path: str, figures: Sequence[Fig
         *(f"Note: {note}" for note in model.notes),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _usage(model: Outgoing, format: Format, path: str) -> str:
+    if callable(format.usage):
+        return format.usage(model, path).rstrip()
+    return format.usage.format(path=path)
 
 
 def _summary(model: Outgoing) -> str:

@@ -1,6 +1,5 @@
 """From a bigclip checkpoint to another framework's files, whole or not at all."""
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -41,14 +40,25 @@ def export_model(
             f"{dest}: the format {format.name!r} is one file: its name ends in "
             f"{' or '.join(format.suffixes)}."
         )
-    card = dest.with_suffix(".md") if format.suffixes else None
-    if card is not None and card.exists():
-        raise ConfigError(f"{card} exists, where the model card would go: remove it first.")
-    with new_file(dest) if format.suffixes else new_folder(dest) as temporary:
-        format.write(temporary, model)
-        figures = None if verify is None else verify(temporary)
-        text = model_card(model, format, os.path.basename(dest), figures)
-        (temporary.with_suffix(".md") if card else temporary / CARD).write_text(text)
-        if card is not None:
-            os.replace(temporary.with_suffix(".md"), card)
+    if not format.suffixes:
+        with new_folder(dest) as folder:
+            figures = _write(model, format, folder, folder / CARD, dest, verify)
+        return figures
+    # The card appears last, when the file that it describes is there.
+    with new_file(dest.with_suffix(".md")) as card, new_file(dest) as file:
+        figures = _write(model, format, file, card, dest, verify)
+    return figures
+
+
+def _write(
+    model: Outgoing,
+    format: Format,
+    path: Path,
+    card: Path,
+    dest: Path,
+    verify: Callable[[Path], Sequence[Figure]] | None,
+) -> Sequence[Figure] | None:
+    format.write(path, model)
+    figures = None if verify is None else verify(path)
+    card.write_text(model_card(model, format, dest.name, figures))
     return figures

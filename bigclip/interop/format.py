@@ -95,11 +95,13 @@ class Format(NamedTuple):
         write: (temporary path, `Outgoing`) writes the file, or into the folder, which is there.
             All checks come before the first byte. What the user should know goes to `notes` of
             the `Outgoing`.
-        reference: (path) -> `Reference`. Imports the other framework.
+        reference: (path) -> `Reference`. Imports the other framework. None if there is none; then
+            the proof is the way back.
         install: the command that installs what `reference` needs.
         needs: modules that `reference` imports.
         ready: raises ImportError if something else is missing; called before the work begins.
-        usage: Python lines for the model card; {path} stands for the name of the export.
+        usage: Python lines for the model card, where {path} stands for the name of the export; or
+            (`Outgoing`, name) -> lines.
         library: what model hubs call it in a card; None if they do not.
     """
 
@@ -113,5 +115,5 @@ class Format(NamedTuple):
     install: str
     needs: tuple[str, ...] = ()
     ready: Callable[[], object] | None = None
-    usage: str = ""
+    usage: str | Callable[[Outgoing, str], str] = ""
     library: str | None = None

@@ -13,6 +13,7 @@ from bigclip.interop import (
     timm_folder,
     transformers_folder,
 )
+from bigclip.interop.files import open_weights
 from bigclip.interop.format import Format
 
 FORMATS: dict[str, Format] = {
@@ -41,8 +42,20 @@ def recognise(source: Path) -> Format:
     if len(found) == 1:
         return found[0]
     names = ", ".join(one.name for one in found or FORMATS.values() if one.read is not None)
-    what = "may be of several formats" if found else "is of no format that is known by its look"
-    raise ConfigError(f"{source} {what}: say --format, one of {names}.")
+    if found:
+        raise ConfigError(f"{source} may be of several formats: say --format, one of {names}.")
+    if source.is_file():
+        # A damaged file, or one that holds no weights, says so here.
+        told = ", ".join(list(open_weights(source))[:3])
+        raise ConfigError(
+            f"{source}: its names ({told}, ...) are of no format that is known by them: say "
+            f"--format, one of {names}."
+        )
+    there = ", ".join(sorted(path.name for path in source.iterdir())[:12]) or "nothing"
+    raise ConfigError(
+        f"{source} is a folder of no known format; it holds {there}. Say --format, one of {names}, "
+        "and that one's reader tells what it misses; or name a file of weights."
+    )
 
 
 def chosen(name: str) -> Format:
@@ -58,10 +71,8 @@ def check_ready(format: Format) -> None:
     """Look for what `Format.reference` needs, before the work begins.
 
     Raises:
-        ConfigError: if no other framework reads the format, or it is not installed.
+        ConfigError: if it is not installed.
     """
-    if format.reference is None:
-        raise ConfigError(f"--verify: no other framework reads {format.name!r}.")
     missing = [name for name in format.needs if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(

@@ -124,10 +124,10 @@ def test_a_proven_export_tells_its_figures_in_the_card(run, tmp_path):
     figures = export_model(Outgoing(run), toy(), tmp_path / "t.npz", verify=proof)
     told = (tmp_path / "t.md").read_text()
     assert [one.what for one in figures] == [
-        *("pixels", "image embeddings", "ids", "text embeddings", "logits")
+        *("pixels", "ids", "awkward ids", "image embeddings", "text embeddings", "logits")
     ]
     assert all(one.passes for one in figures)
-    assert "| logits | 2 pictures and 2 of noise x 12 texts | " in told
+    assert "| logits | 2 pictures and 2 of noise x 11 texts | " in told
     assert "toy t.npz" in told
     assert f"| step, examples seen | {STEP}, 56 |" in told
 
@@ -141,6 +141,48 @@ def test_an_export_that_disagrees_is_not_written(run, tmp_path):
     with pytest.raises(ConfigError, match="image embeddings: 0.00"):
         export_model(Outgoing(run), toy(), tmp_path / "t.npz", verify=proof)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("part", "wrong", "told"),
+    [
+        ("pixels", lambda found: found + 0.06, "pixels: "),  # about four grey levels
+        ("pixels", lambda found: found[:, ::2], "pixels: inf"),
+        ("ids", lambda found: np.roll(found, 1, axis=1), "ids: 5 texts differ"),
+    ],
+)
+def test_a_wrong_processor_is_no_proof(run, monkeypatch, part, wrong, told):
+    model = bigclip.load(run, dtype="float32")
+    real = getattr(Reference, part)
+    monkeypatch.setattr(Reference, part, lambda self, given: wrong(real(self, given)))
+    with pytest.raises(ConfigError, match=told):
+        check(compare(model, Reference(model), num_pictures=2), "there")
+
+
+def test_what_is_cut_otherwise_is_told(run, monkeypatch):
+    model = bigclip.load(run, dtype="float32")
+    real = Reference.ids
+
+    def ids(self, texts):
+        return real(self, [text.replace("&eacute;", "e") for text in texts])
+
+    monkeypatch.setattr(Reference, "ids", ids)
+    figures = compare(model, Reference(model), num_pictures=2)
+    check(figures, "there")
+    (awkward,) = (one for one in figures if one.what == "awkward ids")
+    assert "caf&eacute;" in awkward.note
+
+
+def test_no_card_without_its_file(run, tmp_path, monkeypatch):
+    """Another process takes the name at the last moment: then the card does not appear either."""
+
+    def take_the_name(path):
+        (tmp_path / "t.npz").write_bytes(b"another's")
+        return []
+
+    with pytest.raises(ConfigError, match="exists"):
+        export_model(Outgoing(run), toy(), tmp_path / "t.npz", verify=take_the_name)
+    assert [path.name for path in tmp_path.iterdir()] == ["t.npz"]
 
 
 @pytest.mark.parametrize("where", ["write", "card"])

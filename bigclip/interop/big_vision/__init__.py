@@ -14,11 +14,6 @@ def _recognises(path: Path) -> bool:
     return path.suffix == ".npz" and path.is_file()
 
 
-_USAGE = """\
-import numpy as np
-
-params = np.load("{path}")  # keys with slashes, as big_vision's utils.load_params reads them"""
-
 FORMAT = Format(
     name="big_vision",
     title="big_vision's .npz of parameters: SigLIP, SigLIP 2, LiT, ViT",
@@ -29,7 +24,7 @@ FORMAT = Format(
     reference=BigVisionModel,
     install=INSTALL,
     ready=functools.partial(import_big_vision, "utils"),
-    usage=_USAGE,
+    usage=config_text,
 )
 
 __all__ = ["FORMAT", "config_text"]

@@ -72,6 +72,7 @@ import open_clip
 from PIL import Image
 
 model, _, preprocess = open_clip.create_model_and_transforms("local-dir:{path}")
+model.eval()
 tokenizer = open_clip.get_tokenizer("local-dir:{path}")
 image_emb = model.encode_image(preprocess(Image.open("picture.png"))[None], normalize=True)
 text_emb = model.encode_text(tokenizer(["a cat", "a dog"]), normalize=True)
