@@ -16,6 +16,7 @@ from bigclip.data.preprocess import Preprocess
 from bigclip.data.tokenizer import Tokenizer, clip_bpe
 from bigclip.interop.atomic import new_folder
 from bigclip.interop.format import Imported
+from bigclip.interop.import_checks import check_layers, check_tokenizer, check_types
 from bigclip.interop.mapping import Link, match
 from bigclip.interop.outgoing import TASK
 from bigclip.models.layers import Place, places
@@ -52,11 +53,13 @@ def import_model(
         What the user should know.
 
     Raises:
-        ConfigError: if the file does not hold the architecture it tells of; names all that is
-            missing, left over or misshapen.
+        ConfigError: if the file does not hold the architecture it tells of, and names all that is
+            missing, left over or misshapen; or if its tokenizer does not fit its text tower.
     """
     notes = list(imported.notes)
     arch = models.architecture(imported.architecture)
+    check_tokenizer(imported, arch)
+    check_layers(imported, arch)
     held = _task(imported, arch, imported.preprocess, scan=scan)
     wanted_arch, prepare, tokenizer = _resized(imported, arch, image_size, context_length)
     resized = wanted_arch != arch
@@ -68,7 +71,7 @@ def import_model(
         if name not in extra and not _has_row(imported, name):
             extra[name] = lambda read, value=value: value
             notes.append(f"{name}: the file has none; it starts at {float(value):.4g}.")
-    links = match(
+    found = match(
         imported.rows,
         arch,
         ours={name: place.shape for name, place in ours.items()},
@@ -77,6 +80,7 @@ def import_model(
         ignored=imported.ignored,
         where=imported.weights.path,
     )
+    check_types(imported, found)
     wanted = _wanted(places(_shapes(task)), imported.towers, task) if resized else ours
     notes += [
         f"{name}: resized from {ours[name].shape[0]} to {place.shape[0]} rows; such a model needs "
@@ -84,7 +88,7 @@ def import_model(
         for name, place in wanted.items()
         if place.shape != ours[name].shape
     ]
-    tree = _pending(wanted, _Source(imported, links, extra))
+    tree = _pending(wanted, _Source(imported, found, extra))
     manifest = _manifest(imported, task, prepare, tokenizer, origin)
     with new_folder(dest) as temporary:
         inside = temporary / "checkpoint"
@@ -165,16 +169,17 @@ def _resize(name: str, table: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 class _Source:
-    """Gives our parameters one by one; holds the last arrays that were read."""
+    """Gives our parameters one by one; holds the last array that was read."""
 
-    def __init__(self, imported: Imported, links: list[Link], extra: Mapping[str, Callable]):
+    def __init__(self, imported: Imported, found: list[Link], extra: Mapping[str, Callable]):
         self._weights, self._extra = imported.weights, extra
-        self._links = {name: link for link in links for name in link.ours}
+        self._links = {name: link for link in found for name in link.ours}
         self._last: tuple[str, np.ndarray] | None = None
 
     def _read(self, name: str) -> np.ndarray:
         # Parts of a packed array follow each other, more or less.
         if self._last is None or self._last[0] != name:
+            self._last = None  # before the next is read: one at a time
             self._last = name, self._weights[name].read()
         return self._last[1]
 
@@ -185,8 +190,12 @@ class _Source:
         if link.stacked:
             layer = link.ours.index(name)
             one = link._replace(ours=(name,), stacked=False)
-            return one.to_ours(self._read(link.theirs)[layer])[name].astype(np.float32)
-        return link.to_ours(self._read(link.theirs))[name].astype(np.float32)
+            return _float32(one.to_ours(self._read(link.theirs)[layer])[name])
+        return _float32(link.to_ours(self._read(link.theirs))[name])
+
+
+def _float32(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float32, copy=False)
 
 
 def _pending(wanted: Mapping[str, Place], source: _Source) -> dict[str, Any]:

@@ -30,6 +30,18 @@ MANIFEST = "manifest"  # the array; no parameter is called so
 _VERSION_KEY, _VERSION = "bigclip_weights", "1"
 _MAX_MANIFEST_BYTES = 1 << 28  # the largest vocabulary, Gemma 3's, takes 35 MB
 _TOWERS = ("image", "text")
+# What every manifest holds: `checkpoints.make_manifest` and `at_step` write it.
+_KINDS = {
+    "run_id": str,
+    "task": dict,
+    "preprocess": dict,
+    "tokenizer": dict,
+    "versions": dict,
+    "config": dict,
+    "step": int,
+    "examples_seen": int,
+    "towers": list,
+}
 
 
 def recognises(path: Path) -> bool:
@@ -87,18 +99,20 @@ def read(path: Path, options: ReadOptions) -> Imported:
         if getattr(options, name) is not None:
             raise ConfigError(f"{path}: the file tells its {name} itself: leave --{name} away.")
     manifest = read_manifest(weights)
+    task, held = manifest["task"], tuple(name for name in _TOWERS if name in manifest["towers"])
     try:
-        task = manifest["task"]
-        arch = models.architecture(task["architecture"])
+        arch, loss = models.architecture(task["architecture"]), task["loss"]
         preprocess = Preprocess(**manifest["preprocess"])
-        held = tuple(name for name in _TOWERS if name in manifest["towers"])
-        tokenizer, loss = Tokenizer.from_dict(manifest["tokenizer"]), task["loss"]
-        manifest |= {name: int(manifest[name]) for name in ("step", "examples_seen")}
+        tokenizer = Tokenizer.from_dict(manifest["tokenizer"])
     # What libraries of tokenizers raise for damaged data is nowhere listed.
     except Exception as error:
         raise _damaged(weights, f"{type(error).__name__}: {error}") from error
-    if task.get("name") != TASK or not held:
+    # A task's manifest has no overrides: its architecture is whole.
+    if task.get("name") != TASK or "overrides" in task or not held:
         raise _damaged(weights, f"no model of the task {TASK!r}")
+    strange = [name for name in weights if "{" in name or "}" in name]
+    if strange:  # which stands for the number of a layer in tables
+        raise ConfigError(f"{path}: {strange[0]!r} is no name of a parameter of bigclip.")
     towers = held if options.tower is None else (options.tower,)
     if not set(towers) <= set(held):
         raise ConfigError(f"{path}: holds the {held[0]} tower alone; leave --tower away.")
@@ -137,12 +151,23 @@ def read_manifest(weights: Weights) -> dict[str, Any]:
     if tensor.dtype != np.uint8 or tensor.nbytes > _MAX_MANIFEST_BYTES:
         raise _damaged(weights, f"{tensor.dtype}, {tensor.nbytes} bytes")
     try:
-        manifest = json.loads(tensor.read().tobytes().decode())
+        text = tensor.read().tobytes().decode()
+        manifest = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise _damaged(weights, str(error)) from error
     if not isinstance(manifest, Mapping) or manifest.get("format") != MANIFEST_FORMAT:
         raise _damaged(weights, f"not of format {MANIFEST_FORMAT}")
+    for name, kind in _KINDS.items():
+        # Exactly: a bool is an int to isinstance.
+        if type(manifest.get(name)) is not kind:
+            raise _damaged(weights, f"{name!r} is missing, or of a wrong type")
+    if not all(0 <= manifest[name] < 1 << 63 for name in ("step", "examples_seen")):
+        raise _damaged(weights, "a step or a number of examples out of bounds")
     return dict(manifest)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def _damaged(weights: Weights, why: str) -> ConfigError:

@@ -175,6 +175,11 @@ def _check_vit(fields: dict[str, Any]) -> None:
         )
     if fields["stem"] == "conv":
         size = fields["patch_size"]
+        if fields["width"] < size // 2:
+            raise ConfigError(
+                f"image.stem = 'conv' doubles its channels up to image.width = {fields['width']}: "
+                f"image.patch_size = {size} needs a width of {size // 2} or more"
+            )
         if size < 2 or size & (size - 1) or fields["image_size"] % size:
             raise ConfigError(
                 f"image.stem = 'conv' needs image.patch_size = {size} to be a power of two that "

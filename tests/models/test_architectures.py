@@ -140,6 +140,11 @@ def test_overrides_change_a_copy():
         ("tiny-clip", {"image": {"patch_dropout": 1.0}}, r"must be in \[0, 1\)"),
         ("tiny-clip", {"image": {"image_size": 4}}, "no patch"),
         ("tiny-clip", {"image": {"stem": "conv", "patch_size": 6}}, "power of two"),
+        (
+            "tiny-clip",
+            {"image": {"stem": "conv", "patch_size": 128, "image_size": 128}},
+            "image.width = 48.*needs a width of 64",
+        ),
         ({"image": {}, "text": {}, "embed_dim": 8}, {}, "image.*lacks image_size, patch_size"),
         ({"images": {}}, {}, "Did you mean 'image'"),
         ("clip-rn5", {}, "Did you mean 'clip-rn50'"),
