@@ -11,6 +11,8 @@ from typing import Protocol
 import sentencepiece
 import tokenizers
 
+from bigclip.config import ConfigError
+
 
 class Cutter(Protocol):
     """Cuts clean text, without any special id.
@@ -28,13 +30,33 @@ class Cutter(Protocol):
     def to_dict(self) -> dict: ...
 
 
+def open_json(content: str) -> tokenizers.Tokenizer:
+    """Make what the `tokenizers` library has for the content of a `tokenizer.json`.
+
+    Raises:
+        ConfigError: if the library refuses it, or breaks down over it.
+    """
+    try:
+        return tokenizers.Tokenizer.from_str(content)
+    except BaseException as error:
+        # A panic of the library's Rust code is no Exception, and has no name that one can import.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise ConfigError(f"the `tokenizers` library cannot read it: {error}") from None
+
+
 class JsonCutter:
     """A model of the `tokenizers` library, by the content of its `tokenizer.json`."""
 
     def __init__(self, content: dict):
+        """Load the model.
+
+        Raises:
+            ConfigError: if the library cannot.
+        """
         # Kept as text: as Python objects, a vocabulary of 256,000 takes ten times the memory.
         self._content = json.dumps(content)
-        self._cut = tokenizers.Tokenizer.from_str(self._content)
+        self._cut = open_json(self._content)
         self.num_ids = 1 + max(self._cut.get_vocab().values(), default=-1)
 
     # One text a call: the library's own batches start threads, which forbid a later fork.

@@ -6,6 +6,7 @@ import os
 import tokenizers
 
 from bigclip.config import ConfigError
+from bigclip.data.tokenizer.cutters import open_json
 from bigclip.data.tokenizer.tokenizer import Tokenizer
 
 _CONFIGS = ("tokenizer_config.json", "special_tokens_map.json")
@@ -45,8 +46,8 @@ def huggingface_tokenizer(
         place = os.path.join(place, "tokenizer.json")
     content = _read_json(place)
     try:
-        whole = tokenizers.Tokenizer.from_str(json.dumps(content))
-    except Exception as error:  # the library raises plain Exception
+        whole = open_json(json.dumps(content))
+    except ConfigError as error:
         raise ConfigError(
             f"config.tokenizer.path: {place} is no tokenizer.json of the `tokenizers` library "
             f'({error}); a tokenizer that bigclip saved is read by kind "saved"'

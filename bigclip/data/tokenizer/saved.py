@@ -38,8 +38,8 @@ def load_tokenizer(path: str, *, context_length: int | None = None) -> Tokenizer
         raise ConfigError(
             f"config.tokenizer.path: cannot read {place}: {error.strerror or error}"
         ) from None
-    except ConfigError:
-        raise
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from None
     except (AttributeError, TypeError, ValueError):
         raise ConfigError(
             f"config.tokenizer.path: {place} is no tokenizer that bigclip saved (those come from "

@@ -44,19 +44,7 @@ def sentencepiece_tokenizer(
     Raises:
         ConfigError: if the file is missing or no SentencePiece model, or lacks a special piece.
     """
-    place = os.path.expanduser(path)
-    try:
-        with open(place, "rb") as file:
-            model = file.read()
-    except OSError as error:
-        raise ConfigError(f"config.tokenizer.path: cannot read {place}: {error.strerror}") from None
-    try:
-        cutter = SentencePieceCutter(model)
-    except ValueError:
-        raise ConfigError(
-            f"config.tokenizer.path: {place} is no SentencePiece model (a .model file); a "
-            'tokenizer.json is read by kind "huggingface"'
-        ) from None
+    cutter = _open(path)
     processor = cutter.processor
     return Tokenizer(
         pieces=cutter.to_dict(),
@@ -66,6 +54,33 @@ def sentencepiece_tokenizer(
         pad=_special(processor, "pad", pad),
         clean=clean,
     )
+
+
+def control_pieces(path: str) -> dict[str, int]:
+    """List the control pieces of a SentencePiece model, and their ids.
+
+    Raises:
+        ConfigError: if the file is missing or no SentencePiece model.
+    """
+    processor = _open(path).processor
+    found = range(processor.vocab_size())
+    return {processor.id_to_piece(i): i for i in found if processor.is_control(i)}
+
+
+def _open(path: str) -> SentencePieceCutter:
+    place = os.path.expanduser(path)
+    try:
+        with open(place, "rb") as file:
+            model = file.read()
+    except OSError as error:
+        raise ConfigError(f"config.tokenizer.path: cannot read {place}: {error.strerror}") from None
+    try:
+        return SentencePieceCutter(model)
+    except ValueError:
+        raise ConfigError(
+            f"config.tokenizer.path: {place} is no SentencePiece model (a .model file); a "
+            'tokenizer.json is read by kind "huggingface"'
+        ) from None
 
 
 def _special(processor, role: str, wanted: str | int) -> int | None:

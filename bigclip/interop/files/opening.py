@@ -5,7 +5,7 @@ import pathlib
 
 from bigclip.config import ConfigError
 from bigclip.interop.files.npz_reading import open_npz
-from bigclip.interop.files.safetensors_reading import open_safetensors, parse_json
+from bigclip.interop.files.safetensors_reading import open_safetensors
 from bigclip.interop.files.tensors import (
     Tensor,
     Weights,
@@ -16,6 +16,7 @@ from bigclip.interop.files.tensors import (
 )
 from bigclip.interop.files.torch_reading import open_torch
 from bigclip.interop.files.zips import zip_entries
+from bigclip.interop.json_files import parse_json
 
 KINDS = ("safetensors", "torch", "npz")
 _OPENERS = dict(zip(KINDS, (open_safetensors, open_torch, open_npz), strict=True))

@@ -7,7 +7,6 @@ gives numpy no FP8. The format is small, so it is read here, array by array.
 """
 
 import functools
-import json
 import os
 
 import ml_dtypes
@@ -25,6 +24,7 @@ from bigclip.interop.files.tensors import (
     open_regular,
     read_exactly,
 )
+from bigclip.interop.json_files import parse_json
 
 MAX_HEADER_BYTES = 16 << 20  # 100,000 tensors
 _MAX_METADATA_CHARACTERS = 1 << 20
@@ -71,7 +71,7 @@ def open_safetensors(path: str) -> Weights:
             raise ConfigError(f"{path}: a header of more than {MAX_HEADER_BYTES} bytes.")
         header = bytearray(header_bytes)
         read_exactly(file, 8, memoryview(header), path)
-    entries = parse_json(bytes(header), path)
+    entries = parse_json(bytes(header), f"{path}: the header")
     metadata = _metadata(entries.pop("__metadata__", {}), path)
     check_count(len(entries), path)
     tensors, spans = {}, []
@@ -93,29 +93,6 @@ def open_safetensors(path: str) -> Weights:
             "or damaged; copy it again."
         )
     return Weights(path, tensors, metadata)
-
-
-def parse_json(text: bytes, where: str) -> dict:
-    """Read a JSON object of an untrusted file, no name twice.
-
-    Raises:
-        ConfigError: if it is none, or nested too deeply.
-    """
-
-    def unique(pairs: list[tuple]) -> dict:
-        entries = dict(pairs)
-        if len(entries) != len(pairs):
-            raise ValueError("a name stands there twice")
-        return entries
-
-    try:
-        entries = json.loads(text.decode("utf-8"), object_pairs_hook=unique)
-    # ValueError: all mistakes of JSON, of UTF-8, and numbers of thousands of digits.
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{where}: the header cannot be read: {str(error)[:200]}.") from error
-    if not isinstance(entries, dict):
-        raise ConfigError(f"{where}: the header is no JSON object.")
-    return entries
 
 
 def _metadata(entries: object, path: str) -> dict[str, str]:

@@ -6,9 +6,9 @@ from typing import Any
 
 from bigclip.config import ConfigError
 from bigclip.data.tokenizer import Tokenizer
+from bigclip.interop.json_files import write_json
 from bigclip.interop.outgoing import Outgoing
 from bigclip.interop.transformers_folder.config_writing import choose_class, make_config
-from bigclip.interop.transformers_folder.json_files import write_json
 from bigclip.interop.transformers_folder.processors import make_processor
 from bigclip.interop.transformers_folder.sentencepiece_json import to_json
 from bigclip.interop.transformers_folder.tokenizer_writing import whole_json

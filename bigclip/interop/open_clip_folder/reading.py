@@ -8,13 +8,13 @@ from bigclip.config import ConfigError
 from bigclip.data.preprocess import Preprocess
 from bigclip.interop.files import Weights, open_weights
 from bigclip.interop.format import Imported, ReadOptions
+from bigclip.interop.json_files import read_json
 from bigclip.interop.open_clip_folder.config_reading import read_config
 from bigclip.interop.open_clip_folder.preprocessing import read_preprocess
 from bigclip.interop.open_clip_folder.tables import TRUNK, Layout, layout_of, rows
 from bigclip.interop.open_clip_folder.tokenizers import default_tokenizer, tokenizer_of
 from bigclip.interop.openai_rows import BUFFERS
 from bigclip.interop.timm_folder.reading import zero_biases
-from bigclip.interop.transformers_folder.json_files import read_json
 
 CONFIG = "open_clip_config.json"
 # In the order in which open_clip looks for them.

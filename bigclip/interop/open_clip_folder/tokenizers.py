@@ -13,12 +13,11 @@ from typing import Any
 from bigclip.config import ConfigError, choose
 from bigclip.data.tokenizer import Tokenizer, clip_bpe
 from bigclip.interop.format import ReadOptions
-from bigclip.interop.given_tokenizer import open_tokenizer
+from bigclip.interop.given_tokenizer import fit_tokenizer, open_tokenizer
 from bigclip.interop.transformers_folder.tokenizer_reading import read_tokenizer
 from bigclip.interop.transformers_folder.tokenizer_writing import write_tokenizer
 
 _CLIP_VOCABULARY = 49408
-_SIGLIP_VOCABULARIES = (32000, 250000)  # of C4 and mC4: what ends a text fills up, too
 _FILES = ("tokenizer.json", "tokenizer_config.json", "spiece.model", "vocab.json")
 _CLEAN = {"lower": "clip", "whitespace": "cased", "canonicalize": "canonical"}  # theirs -> ours
 _THEIRS = {ours: theirs for theirs, ours in _CLEAN.items()}
@@ -37,10 +36,11 @@ def default_tokenizer(
         ConfigError: if the user names none and the vocabulary is not CLIP's.
     """
     if options.tokenizer is not None:
-        pad = "</s>" if vocab_size in _SIGLIP_VOCABULARIES else "model"
-        return open_tokenizer(
-            options.tokenizer, context_length=context_length, clean=clean, pad=pad
+        family = "clip" if vocab_size == _CLIP_VOCABULARY else "siglip"
+        given = open_tokenizer(
+            options.tokenizer, context_length=context_length, family=family, clean=clean
         )
+        return fit_tokenizer(given, vocab_size, where)
     if vocab_size != _CLIP_VOCABULARY:
         raise ConfigError(
             f"{where}: a vocabulary of {vocab_size} tokens is not CLIP's of {_CLIP_VOCABULARY}. "
@@ -97,6 +97,7 @@ def tokenizer_of(
             "--tokenizer PATH."
         )
     tokenizer, more = read_tokenizer(folder, "clip", length)
+    tokenizer = fit_tokenizer(tokenizer, vocab_size, where)
     # open_clip names the length itself, whatever the tokenizer's configuration says.
     tokenizer = Tokenizer.from_dict({**tokenizer.to_dict(), "context_length": length})
     more = tuple(note for note in more if "model_max_length" not in note)

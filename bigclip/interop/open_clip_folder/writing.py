@@ -4,6 +4,7 @@ from pathlib import Path
 
 from bigclip import models
 from bigclip.interop.files import write_safetensors
+from bigclip.interop.json_files import write_json
 from bigclip.interop.open_clip_folder.config_writing import is_trunk, make_config
 from bigclip.interop.open_clip_folder.preprocessing import make_preprocess
 from bigclip.interop.open_clip_folder.reading import CONFIG, WEIGHTS
@@ -12,7 +13,6 @@ from bigclip.interop.open_clip_folder.tokenizers import tokenizer_config, write_
 from bigclip.interop.openai_rows import folded
 from bigclip.interop.outgoing import Outgoing
 from bigclip.interop.timm_folder.writing import trunk_extra
-from bigclip.interop.transformers_folder.json_files import write_json
 
 
 def write(folder: Path, model: Outgoing) -> None:

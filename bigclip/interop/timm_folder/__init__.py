@@ -15,7 +15,7 @@ from bigclip.interop.format import Format
 from bigclip.interop.timm_folder.reading import read
 from bigclip.interop.timm_folder.writing import write
 from bigclip.interop.torchvision_import import import_torchvision
-from bigclip.interop.transformers_folder.json_files import read_json
+from bigclip.interop.json_files import read_json
 
 
 def _recognises(path: Path) -> bool:

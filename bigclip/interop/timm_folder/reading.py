@@ -22,7 +22,7 @@ from bigclip.interop.mapping import Row
 from bigclip.interop.openai_rows import linear_rows
 from bigclip.interop.timm_folder.names import named
 from bigclip.interop.timm_folder.rows import trunk_rows
-from bigclip.interop.transformers_folder.json_files import read_json
+from bigclip.interop.json_files import read_json
 
 CROPS = {"center": "crop", "squash": "squash", "border": "pad"}  # likewise
 INTERPOLATIONS = ("bicubic", "bilinear")

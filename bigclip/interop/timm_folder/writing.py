@@ -17,7 +17,7 @@ from bigclip.interop.geometry import mlp_ratio
 from bigclip.interop.openai_rows import Extra, ReadArray
 from bigclip.interop.outgoing import Outgoing
 from bigclip.interop.timm_folder.reading import ACTIVATIONS, CROPS, INTERPOLATIONS, POOLS, rows
-from bigclip.interop.transformers_folder.json_files import write_json
+from bigclip.interop.json_files import write_json
 
 # What differs between these two but for the sizes is their epsilon.
 _BY_EPSILON = {1e-6: "vit_base_patch16_224", 1e-5: "vit_base_patch16_clip_224"}

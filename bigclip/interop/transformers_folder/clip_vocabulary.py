@@ -6,7 +6,7 @@ from typing import Any
 
 from bigclip.config import ConfigError
 from bigclip.data.tokenizer import Tokenizer, clip_bpe
-from bigclip.interop.transformers_folder.json_files import read_json
+from bigclip.interop.json_files import read_json
 
 Merges = list[tuple[str, ...]]
 

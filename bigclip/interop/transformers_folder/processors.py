@@ -14,7 +14,7 @@ from typing import Any
 
 from bigclip.config import ConfigError
 from bigclip.data.preprocess import CLIP_MEAN, CLIP_STD, Preprocess
-from bigclip.interop.transformers_folder.json_files import read_json
+from bigclip.interop.json_files import read_json
 
 _FILES = ("preprocessor_config.json", "processor_config.json")
 _RESAMPLE = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers

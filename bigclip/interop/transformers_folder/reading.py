@@ -5,15 +5,16 @@ from pathlib import Path
 
 from bigclip import models
 from bigclip.config import ConfigError
+from bigclip.data.tokenizer import Tokenizer
 from bigclip.interop.files import Weights, open_weights
 from bigclip.interop.format import Imported, ReadOptions
-from bigclip.interop.given_tokenizer import open_tokenizer
+from bigclip.interop.given_tokenizer import fit_tokenizer, open_tokenizer
+from bigclip.interop.json_files import read_json
 from bigclip.interop.transformers_folder.config_reading import (
     LEGACY_EOS,
     ReadConfig,
     read_config,
 )
-from bigclip.interop.transformers_folder.json_files import read_json
 from bigclip.interop.transformers_folder.processors import read_processor
 from bigclip.interop.transformers_folder.tables import (
     CLASSES,
@@ -30,8 +31,6 @@ _WEIGHTS = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-# How texts are cleaned for a tokenizer that the user names and that does not say so itself.
-_CLEAN = {"clip": "clip", "siglip": "canonical", "siglip2": "lower"}
 
 
 def recognises(path: Path) -> bool:
@@ -66,14 +65,23 @@ def read(folder: Path, options: ReadOptions) -> Imported:
     context_length = arch["text"]["context_length"]
     tokenizer = None
     if options.tokenizer is not None:
-        clean = _CLEAN[found.model_type]
-        tokenizer = open_tokenizer(options.tokenizer, context_length=context_length, clean=clean)
-        notes += (f"Texts are cleaned by the rule {tokenizer.clean!r} of bigclip.",)
+        tokenizer = open_tokenizer(
+            options.tokenizer,
+            context_length=context_length,
+            family="clip" if found.model_type == "clip" else "siglip",
+            # A NaFlex model is a SigLIP 2, whatever its vocabulary.
+            clean="lower" if found.model_type == "siglip2" else None,
+        )
+        notes += (
+            f"Texts are cleaned by the rule {tokenizer.clean!r} of bigclip, and filled up with the "
+            f"id {tokenizer.pad}.",
+        )
     elif "text" in towers:
         tokenizer, more = read_tokenizer(folder, found.model_type, context_length)
         notes += more
     if "text" in towers:
-        _check_tokenizer(found, tokenizer, folder)
+        tokenizer = fit_tokenizer(tokenizer, arch["text"]["vocab_size"], str(folder))
+        _check_end(found, tokenizer, folder)
     extra, ignored = {}, IGNORED
     if found.model_type == "siglip2":
         ignored += (re.escape(PATCHES),)
@@ -124,13 +132,7 @@ def _flat_kernel(image: dict, weights: Weights):
     return lambda read: flat_to_kernel(read(PATCHES), size)
 
 
-def _check_tokenizer(found: ReadConfig, tokenizer, folder: Path) -> None:
-    vocab_size = found.architecture["text"]["vocab_size"]
-    if tokenizer.vocab_size > vocab_size:
-        raise ConfigError(
-            f"{folder}: its tokenizer gives ids up to {tokenizer.vocab_size - 1}, and the model "
-            f"knows {vocab_size} (config.json: text_config.vocab_size)."
-        )
+def _check_end(found: ReadConfig, tokenizer: Tokenizer, folder: Path) -> None:
     if found.eos_token_id in (None, LEGACY_EOS):
         return
     if found.eos_token_id != tokenizer.eot or tokenizer.eot != tokenizer.vocab_size - 1:

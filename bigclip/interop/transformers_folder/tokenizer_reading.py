@@ -19,6 +19,7 @@ from typing import Any
 
 from bigclip.config import ConfigError
 from bigclip.data.tokenizer import Tokenizer, huggingface_tokenizer, sentencepiece_tokenizer
+from bigclip.interop.json_files import read_json, read_json_if_there
 from bigclip.interop.transformers_folder.cleaning import without_cleaning
 from bigclip.interop.transformers_folder.clip_vocabulary import (
     clip_json,
@@ -26,7 +27,6 @@ from bigclip.interop.transformers_folder.clip_vocabulary import (
     openai_tokenizer,
     read_vocabulary,
 )
-from bigclip.interop.transformers_folder.json_files import read_json, read_json_if_there
 
 _OF_MODEL = {"clip": "CLIPTokenizer", "siglip": "SiglipTokenizer", "siglip2": "Siglip2Tokenizer"}
 _GEMMA = ("GemmaTokenizer", "Siglip2Tokenizer")
@@ -152,6 +152,11 @@ def _sentencepiece(
     length: int,
 ) -> tuple[Tokenizer, Notes]:
     found = [folder / file for file in _MODEL_FILES if (folder / file).exists()]
+    if not found and (folder / "tokenizer.json").exists():
+        raise ConfigError(
+            f"{folder}: {_MODEL_FILES[0]} is missing. {name} cuts by that file: its tokenizer.json "
+            f"does not tell the cleaning of that class. Put {_MODEL_FILES[0]} there, or {_MEND}."
+        )
     if not found:
         raise ConfigError(
             f"{folder} has no tokenizer that can be read for {name} (tokenizer.json, "

@@ -19,8 +19,8 @@ from tokenizers import normalizers, processors
 
 from bigclip.config import ConfigError
 from bigclip.data.tokenizer import Tokenizer
+from bigclip.interop.json_files import write_json
 from bigclip.interop.transformers_folder.cleaning import cleaning
-from bigclip.interop.transformers_folder.json_files import write_json
 from bigclip.interop.transformers_folder.sentencepiece_json import to_json
 
 _NAMES = {"sot": "<|startoftext|>", "eot": "<|endoftext|>", "pad": "<|pad|>"}

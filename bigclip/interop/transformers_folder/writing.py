@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from bigclip.interop.files import write_safetensors
+from bigclip.interop.json_files import write_json
 from bigclip.interop.outgoing import Outgoing
 from bigclip.interop.transformers_folder.config_writing import choose_class, make_config
-from bigclip.interop.transformers_folder.json_files import write_json
 from bigclip.interop.transformers_folder.processors import make_processor
 from bigclip.interop.transformers_folder.tables import CLASSES, computed, rows
 from bigclip.interop.transformers_folder.tokenizer_writing import write_tokenizer

@@ -84,7 +84,7 @@ GOOD = entry("F32", [2], 0, 8)
         (b'{"a":' * 100_000, b"", "cannot be read"),
         (b'{"a":' + b"9" * 5000 + b"}", b"", "cannot be read"),
         (b'{"a":"\xff"}', b"", "cannot be read"),
-        (b'{"a":NaN}', b"", "needs dtype"),
+        (b'{"a":NaN}', b"", "no finite number"),
         (b"{", b"", "cannot be read"),
         (b"{}" + b"\0", b"", "cannot be read"),
     ],

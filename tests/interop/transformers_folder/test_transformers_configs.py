@@ -268,14 +268,14 @@ def test_ids_that_would_pool_elsewhere_are_refused(tmp_path):
         FORMAT.read(folder, ReadOptions(architecture="clip-vit-b-32"))
     config["text_config"]["vocab_size"] = 200
     path.write_text(json.dumps(config))
-    with pytest.raises(ConfigError, match="its tokenizer gives ids up to 299, and the model knows"):
+    with pytest.raises(ConfigError, match="the tokenizer gives ids up to 299, .* of 200 tokens"):
         FORMAT.read(folder, ReadOptions())
     (folder / "model.safetensors").unlink()
     with pytest.raises(ConfigError, match="has no weights: none of model.safetensors"):
         FORMAT.read(folder, ReadOptions())
     path.write_text("{")
     assert not FORMAT.recognises(folder)
-    with pytest.raises(ConfigError, match="is no JSON"):
+    with pytest.raises(ConfigError, match="cannot be read as JSON"):
         FORMAT.read(folder, ReadOptions())
     with pytest.raises(ConfigError, match="is no folder"):
         FORMAT.read(path, ReadOptions())

@@ -183,7 +183,7 @@ def test_gemma_s_with_lower_case(tmp_path):
         ({"eos_token": None}, "wants a bos or eos token, and names none"),
         ({"pad_token": "<nothing>"}, "is no special token of the file"),
         ({"tokenizer_class": 3}, "tokenizer_class is 3"),
-        ({"tokenizer_class": "SiglipTokenizer"}, "no tokenizer that can be read for Siglip"),
+        ({"tokenizer_class": "SiglipTokenizer"}, "spiece.model is missing. SiglipTokenizer cuts"),
         ({"eos_token": ["<eos>"]}, "eos_token is"),
     ):
         write(tmp_path, tokenizer_config__json=config | change)

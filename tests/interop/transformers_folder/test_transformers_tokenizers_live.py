@@ -9,7 +9,7 @@ from hf_folders import gemma_tokenizer, library, save_processor, sentencepiece_m
 from random_models import small_tokenizer
 
 from bigclip.data.tokenizer import clip_bpe, sentencepiece_tokenizer
-from bigclip.interop.transformers_folder.json_files import write_json
+from bigclip.interop.json_files import write_json
 from bigclip.interop.transformers_folder.tokenizer_reading import read_tokenizer
 from bigclip.interop.transformers_folder.tokenizer_writing import write_tokenizer
 
