@@ -28,6 +28,10 @@ def get_config(arg: str = "softmax") -> ConfigDict:
         "overrides": {
             "image": {
                 "image_size": 48,
+                # As CLIP has it, so that transformers and open_clip can take the weights over.
+                "pool": "class",
+                "ln_pre": True,
+                "patch_bias": False,
                 "width": 128,
                 "depth": 4,
                 "num_heads": 4,
@@ -35,7 +39,7 @@ def get_config(arg: str = "softmax") -> ConfigDict:
                 # Half of the patches are left out in training: as good, and nearly twice as fast.
                 "patch_dropout": 0.5,
             },
-            "text": {"depth": 1, "context_length": 24},
+            "text": {"depth": 1, "context_length": 24, "causal": True},
         },
         "loss": loss,
         "pairs": {"implementation": "auto", "duplicates": "negative"},
