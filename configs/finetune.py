@@ -26,7 +26,6 @@ another tokenizer at 1e-4. Patch dropout is off, and ResNets normalise by their 
 which stay.
 """
 
-import os
 import re
 from typing import Any
 
@@ -35,6 +34,7 @@ from ml_collections.config_dict import placeholder
 
 from bigclip import checkpoints
 from bigclip.data.tokenizer_options import read_tokenizer
+from bigclip.interop.given_tokenizer import locate_tokenizer
 from bigclip.models import architecture as read_architecture
 
 KEYS = (
@@ -191,13 +191,12 @@ def _tokenizer(path: str, kind: str | None, manifest: dict[str, Any]) -> dict[st
         return {"kind": kind}
     if kind.startswith("trained:"):
         return {"kind": "trained", "vocab_size": int(kind.removeprefix("trained:"))}
-    place = os.path.expanduser(kind)
-    if os.path.isfile(os.path.join(place, "tokenizer.json")) or place.endswith("tokenizer.json"):
-        block = {"kind": "huggingface", "path": kind, "bos": "model", "eos": "model"}
-    elif place.endswith(".model"):
-        block = {"kind": "sentencepiece", "path": kind, "bos": "none", "eos": "model"}
-    else:
-        return {"kind": "saved", "path": kind}
+    what, place = locate_tokenizer(kind)
+    if what == "saved":
+        return {"kind": what, "path": place}
+    # A tokenizer.json says what it puts in front; that a .model has a bos does not say so.
+    bos = "model" if what == "huggingface" else "none"
+    block = {"kind": what, "path": place, "bos": bos, "eos": "model"}
     return {**block, "pad": "model", "clean": "none"}
 
 

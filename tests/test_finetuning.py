@@ -127,6 +127,25 @@ def test_the_text_tower_pools_where_a_tokenizer_ends_its_texts(source, tmp_path,
         experiment(**made)
 
 
+def test_a_tokenizer_is_told_by_its_content(source, tmp_path):
+    words = checkpoints.read_manifest(source)["tokenizer"]
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    number = words["eot"] + 1
+    content = words["pieces"] | {
+        "added_tokens": [{"id": number, "content": "<pad>", "special": True, **flags}],
+        "padding": {"strategy": "BatchLongest", "direction": "Right", "pad_to_multiple_of": None}
+        | {"pad_id": number, "pad_type_id": 0, "pad_token": "<pad>"},
+    }
+    (tmp_path / "theirs.json").write_text(json.dumps(content))
+    (tmp_path / "ours.json").write_text(json.dumps(words))
+    theirs, ours = (
+        get_config(f"{source},tokenizer={tmp_path}/{n}.json") for n in ("theirs", "ours")
+    )
+    assert (theirs.tokenizer.kind, ours.tokenizer.kind) == ("huggingface", "saved")
+    assert theirs.task.architecture.text.vocab_size == number + 1
+    assert ours.task.architecture.text.vocab_size == number
+
+
 def test_arguments(source, image_only):
     made = get_config(f"{source},layer_decay=0.5")
     rates = {rule["pattern"]: rule["lr_mult"] for rule in made.optimizer.groups}

@@ -10,7 +10,7 @@ from caption_texts import AWKWARD, captions, invented
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 from bigclip.config import ConfigError
-from bigclip.data.tokenizer import Tokenizer, huggingface_tokenizer
+from bigclip.data.tokenizer import Tokenizer, huggingface_tokenizer, load_tokenizer
 
 # As in AWKWARD: what spells special tokens is the one thing that is cut differently.
 HARMLESS = [text for text in AWKWARD if "<pad>" not in text]
@@ -192,3 +192,18 @@ def test_mistakes_are_named(folder, originals, tmp_path):
     cut.save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(ConfigError, match=r"tokenizer.eos: the file puts 2 ids there \(\[2, 0\]\)"):
         huggingface_tokenizer(str(tmp_path), pad="<pad>")
+
+
+def test_a_panic_of_the_library_is_a_mistake_of_the_file(folder, tmp_path):
+    """Its Rust code stops over damaged tables by what is no Exception of Python's."""
+    content = json.loads((folder / "unigram" / "tokenizer.json").read_text())
+    content["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": "AAAA"}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match="is no tokenizer.json .*charsmap"):
+        huggingface_tokenizer(str(tmp_path), pad="<pad>")
+    saved = {"context_length": 9, "sot": None, "eot": 2, "pad": 1, "clean": "none"}
+    with pytest.raises(ConfigError, match="the `tokenizers` library cannot read it: .*charsmap"):
+        Tokenizer.from_dict({**saved, "pieces": content})
+    (tmp_path / "saved.json").write_text(json.dumps({**saved, "pieces": content}))
+    with pytest.raises(ConfigError, match="saved.json: the `tokenizers` library cannot read it"):
+        load_tokenizer(str(tmp_path / "saved.json"))

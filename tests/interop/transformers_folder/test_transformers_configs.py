@@ -37,30 +37,6 @@ def test_keys_that_are_left_out_have_the_library_s_defaults():
         assert read_config(config, HERE).architecture == ARCHITECTURES[name]
 
 
-def test_published_configurations():
-    """As on the hub: L/14 lists what differs, an old one says it twice, So400m has odd sizes."""
-    text = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}
-    vision = {"hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16}
-    vision |= {"num_hidden_layers": 24, "patch_size": 14}
-    config = {"model_type": "clip", "projection_dim": 768, "text_config": text}
-    config["vision_config"] = vision
-    assert read_config(config, HERE).architecture == ARCHITECTURES["clip-vit-l-14"]
-    doubled = {
-        "model_type": "clip",
-        "projection_dim": 768,
-        "text_config": {"hidden_size": 9, "num_hidden_layers": 99},
-        "text_config_dict": text,
-        "vision_config": vision,
-        "vision_config_dict": None,
-    }
-    assert read_config(doubled, HERE).architecture == ARCHITECTURES["clip-vit-l-14"]
-    so400m = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27}
-    so400m["num_attention_heads"] = 16
-    config = {"model_type": "siglip", "text_config": so400m}
-    config["vision_config"] = so400m | {"image_size": [384, 384], "patch_size": 14}
-    assert read_config(config, HERE).architecture == ARCHITECTURES["siglip-so400m-14-384"]
-
-
 def test_dropout_is_for_training():
     config = {"model_type": "clip", "text_config": {"attention_dropout": 0.1}}
     assert "attention_dropout = 0.1" in read_config(config, HERE).notes[0]

@@ -10,10 +10,14 @@ import tokenizers
 from caption_texts import AWKWARD, captions
 from hf_folders import clip_vocabulary, gemma_json, gemma_tokenizer, sentencepiece_model
 from random_models import small_tokenizer
+from small_sentencepiece import T5, library, sentencepiece_file
+from tiny_folders import folder_of, model_of
 
 from bigclip.config import ConfigError
 from bigclip.data.text_cleaning import CLEANERS
 from bigclip.data.tokenizer import clip_bpe, huggingface_tokenizer, sentencepiece_tokenizer
+from bigclip.interop.format import ReadOptions
+from bigclip.interop.transformers_folder import FORMAT
 from bigclip.interop.transformers_folder.tokenizer_reading import read_tokenizer
 from bigclip.interop.transformers_folder.tokenizer_writing import write_tokenizer
 
@@ -211,6 +215,28 @@ def test_gemma_s_model_file(models, tmp_path):
         assert found([text])[0].tolist() == ids + [0] * (LENGTH - len(ids)), text
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_siglip_i18n_has_no_embeddings_for_sentinels(named, tmp_path):
+    """Its spiece.model has 250,100 pieces, its table 250,000 rows; also if the user names it."""
+    folder = folder_of(model_of("siglip"), tmp_path / "theirs")
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        (folder / name).unlink()
+    place = tmp_path / "mc4.model" if named else folder / "spiece.model"
+    count = sentencepiece_file(place, T5, sentinels=100)
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["vocab_size"] = count
+    write(folder, config__json=config)
+    options = ReadOptions(tokenizer=str(place) if named else None)
+    found = FORMAT.read(folder, options).tokenizer
+    assert found.vocab_size == count
+    ids = library(place).encode("blue owl")
+    assert found(["Blue Owl!"]).tolist() == [ids + [1] * (found.context_length - len(ids))]
+    config["text_config"]["vocab_size"] = count - 1
+    write(folder, config__json=config)
+    with pytest.raises(ConfigError, match=f"embeddings of {count - 1} tokens"):
+        FORMAT.read(folder, options)
+
+
 def test_siglip_s_with_capitals_is_refused(models, tmp_path):
     (tmp_path / "spiece.model").write_bytes((models / "unigram.model").read_bytes())
     write(tmp_path, tokenizer_config__json={"do_lower_case": False})
@@ -229,6 +255,9 @@ def test_siglip_s_with_capitals_is_refused(models, tmp_path):
         '{"model": {"vocab": {"a": 1, "<|startoftext|>": 2, "<|endoftext|>": 3}, '
         '"merges": ["a b"]}}',
         "[" * 100_000,
+        # The library's Rust code panics over it.
+        '{"model": {"type": "BPE", "vocab": {}, "merges": []}, "normalizer": '
+        '{"type": "Precompiled", "precompiled_charsmap": "AAAA"}}',
     ],
 )
 @pytest.mark.parametrize("kind", ["CLIPTokenizer", "PreTrainedTokenizerFast"])
