@@ -28,20 +28,19 @@ def check_tokenizer(imported: Imported, arch: Mapping[str, Any]) -> None:
     if tokenizer is None or "text" not in imported.towers:
         return
     where, rows = imported.weights.path, text["vocab_size"]
-    special = {"sot": tokenizer.sot, "eot": tokenizer.eot, "pad": tokenizer.pad}
-    for name, number in special.items():
-        if number is not None and (type(number) is not int or not 0 <= number < rows):
-            raise ConfigError(
-                f"{where}: the tokenizer's {name} = {number!r} is no id of this model, which knows "
-                f"those from 0 to {rows - 1}: it belongs to another model. Give the model's own "
-                "with --tokenizer."
-            )
     if tokenizer.vocab_size > rows:
         raise ConfigError(
             f"{where}: the tokenizer gives ids up to {tokenizer.vocab_size - 1}, and the model's "
             f"table of tokens has {rows} rows: it belongs to another model. Give the model's own "
             "with --tokenizer."
         )
+    special = {"sot": tokenizer.sot, "eot": tokenizer.eot, "pad": tokenizer.pad}
+    for name, number in special.items():
+        if number is not None and (type(number) is not int or number < 0):
+            raise ConfigError(
+                f"{where}: the tokenizer's {name} = {number!r} is no id: those of this model go "
+                f"from 0 to {rows - 1}."
+            )
     length, most = tokenizer.context_length, text["context_length"]
     if type(length) is not int or length > most:
         raise ConfigError(

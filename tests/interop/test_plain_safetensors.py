@@ -157,6 +157,23 @@ def test_what_is_missing_or_left_over_is_named(sent, tmp_path):
     assert "no place here: image/ln_extra/bias" in str(error.value)
 
 
+def test_quantised_numbers_are_refused(sent, tmp_path):
+    """Without their scales they would be other numbers."""
+    shape = open_weights(sent)["text/position"].shape
+    change = {"text/position": np.ones(shape, np.int8)}
+    path = rewritten(sent, tmp_path / "a.safetensors", **change)
+    with pytest.raises(ConfigError, match=r"text/position is of type int8.* not quantised"):
+        bring_in(plain.FORMAT, path, tmp_path / "m")
+
+
+@pytest.mark.parametrize("name", ["x{}", "image/x{}", "text/block_{}/mlp", "{"])
+def test_names_with_braces_are_refused(sent, tmp_path, name):
+    """They stand for numbers of layers in the tables of formats."""
+    path = rewritten(sent, tmp_path / "a.safetensors", **{name: np.ones(1, np.float32)})
+    with pytest.raises(ConfigError, match="is no name of a parameter of bigclip"):
+        plain.read(path, ReadOptions())
+
+
 def test_files_of_others_and_of_later_versions(sent, tmp_path):
     other = rewritten(sent, tmp_path / "pt.safetensors", metadata={"format": "pt"})
     assert not plain.recognises(other)
