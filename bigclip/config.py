@@ -11,12 +11,13 @@ says everything that shaped it. `parse_config_flags` reads the command line that
 import difflib
 import inspect
 import json
+import re
 import runpy
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 
 
 class ConfigError(ValueError):
@@ -146,6 +147,14 @@ def read_file(place: str, option: str) -> dict[str, Any]:
         raise ConfigError(f"{option}: {place}: {type(error).__name__}: {error}") from error
 
 
+def _last_words(told: str) -> str:
+    """Leave the trace away that ml_collections puts into its message about a configuration."""
+    if "Traceback (most recent call last)" not in told:
+        return told
+    last = told.strip().splitlines()[-1].strip()
+    return re.sub(r"^[\w.]*(Error|Exception): ", "", last)
+
+
 def parse_config_flags(argv: list[str]) -> list[str]:
     """Parse the command line of a command with a `--config` of `config_flags`.
 
@@ -160,10 +169,10 @@ def parse_config_flags(argv: list[str]) -> list[str]:
     """
     try:
         try:
-            rest = app.parse_flags_with_usage(argv)
-        except SystemExit as told:
-            # absl's own code for a mistake in the flags is 1; --help is none.
-            sys.exit(2 if told.code else 0)
+            rest = flags.FLAGS(argv)
+        except flags.Error as error:
+            print(f"error: {_last_words(str(error))}", file=sys.stderr)
+            sys.exit(2)
         if flags.FLAGS.config is not None:
             flags.FLAGS.config.keys()  # a file that cannot be read complains only when it is used
         return rest

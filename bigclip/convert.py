@@ -30,6 +30,7 @@ from bigclip.interop.round_trip import compare_read_back, compare_written_again
 from bigclip.interop.verify import Figure, check, compare
 
 _IN, _OUT = "comes in", "goes out"
+_OWN = ("checkpoints", "run.json", "manifest", "state")  # what lies in a folder of ours
 
 
 def convert(
@@ -92,6 +93,9 @@ def convert(
         raise ConfigError(f"{source} does not exist.")
     if verify:
         check_ready(found)
+    for name, value in (("image_size", image_size), ("context_length", context_length)):
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} {value}: give a positive number.")
     if verify and (image_size or context_length):
         raise ConfigError("--verify compares models of one size: leave the resizing away.")
     figures: list[Figure] = []
@@ -143,7 +147,14 @@ def _is_checkpoint(source: epath.PathLike) -> bool:
     try:
         place = checkpoints.step_path(source)
     except ConfigError:
+        # A run that has not saved yet, or half a checkpoint, says so; anything else may be foreign.
+        if any((epath.Path(source) / name).exists() for name in _OWN):
+            raise
         return False
+    except (ImportError, KeyError) as error:  # no library for gs://, or no such protocol
+        raise ConfigError(
+            f"{source} cannot be opened from here: {error}. Copy it first."
+        ) from error
     checkpoints.read_manifest(place)
     return True
 
@@ -161,7 +172,7 @@ def _refuse(way: str, **options: object) -> None:
 def _show(figures: Sequence[Figure], console: Console) -> None:
     table = Table("what", "on", "largest difference", box=box.SIMPLE)
     for one in figures:
-        told = f"{one.value:.2g} {one.unit}" + (f" ({one.note})" if one.note else "")
+        told = f"{one.value:.3g} {one.unit}" + (f" ({one.note})" if one.note else "")
         table.add_row(one.what, one.inputs, escape(told))
     console.print(table)
 
@@ -219,6 +230,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted: nothing was written", file=sys.stderr)
+        return 130
     for note in notes:
         console.print(f"note: {escape(note)}", highlight=False, soft_wrap=True)
     if figures is not None:

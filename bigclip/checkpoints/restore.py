@@ -47,11 +47,20 @@ def read_array(
         name: its path as it is stored, with slashes (scanned layers are one array).
         leaf: what `params_shapes` tells of it; to ask again takes longer than a small array.
         item: "params" or "ema".
+
+    Raises:
+        ConfigError: if it cannot be read.
     """
     abstract: Any = np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)  # takes no memory
     for part in reversed([item, *name.split("/")]):
         abstract = {part: abstract}
-    (array,) = jax.tree.leaves(_restore(place, abstract, partial=True))
+    try:
+        (array,) = jax.tree.leaves(_restore(place, abstract, partial=True))
+    except (ValueError, OSError) as error:
+        raise ConfigError(
+            f"{place}: its array {name} cannot be read: the checkpoint is damaged or not wholly "
+            f"copied. {str(error)[:300]}"
+        ) from error
     return array
 
 

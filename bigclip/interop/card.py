@@ -1,6 +1,7 @@
 """The model card of an export: what the model is, how to use it, and how exact the copy is."""
 
 import importlib.metadata
+import math
 from collections.abc import Sequence
 
 from bigclip.interop.format import Format
@@ -20,19 +21,20 @@ def model_card(model: Outgoing, format: Format, path: str, figures: Sequence[Fig
     Returns:
         Markdown, with the header that model hubs read.
     """
+    version = importlib.metadata.version("bigclip")
+    towers = [tower for tower in format.towers if tower in model.towers]
     header = ["---", *([f"library_name: {format.library}"] if format.library else [])]
-    if set(model.towers) == {"image", "text"}:
+    if len(towers) == 2:
         header.append("pipeline_tag: zero-shot-image-classification")
     header += ["tags:", "- clip", "- bigclip", "---"]
     parts = [
         "\n".join(header),
         f"# {path}",
-        f"{_summary(model)} Exported by bigclip {importlib.metadata.version('bigclip')} for "
-        f"{format.title}.",
+        f"{_summary(model, towers)} Exported by bigclip {version} for {format.title}.",
         "## Use",
         f"```python\n{_usage(model, format, path)}\n```",
         "## Model",
-        _table(("", ""), _facts(model)),
+        _table(("", ""), _facts(model, towers)),
         "## How exact this copy is",
         _proof(format, figures),
         *(f"Note: {note}" for note in model.notes),
@@ -46,17 +48,19 @@ def _usage(model: Outgoing, format: Format, path: str) -> str:
     return format.usage.format(path=path)
 
 
-def _summary(model: Outgoing) -> str:
-    kind = "An image-text model" if len(model.towers) > 1 else f"An {model.towers[0]} tower"
+def _summary(model: Outgoing, towers: Sequence[str]) -> str:
+    kind = "An image-text model" if len(towers) > 1 else f"The {towers[0]} tower of one"
     origin = model.manifest.get("origin")
     if origin:
         return f"{kind}, imported from {origin['format']} ({origin['source']})."
     return f"{kind} pretrained with a {model.loss} loss."
 
 
-def _facts(model: Outgoing) -> list[tuple[str, str]]:
-    image, text = model.architecture["image"], model.architecture["text"]
-    prepare, count = model.preprocess, sum(_size(shape) for shape in model.shapes.values())
+def _facts(model: Outgoing, towers: Sequence[str]) -> list[tuple[str, str]]:
+    prepare = model.preprocess
+    away = {"image", "text"} - set(towers)
+    held = (shape for name, shape in model.shapes.items() if name.split("/")[0] not in away)
+    count = sum(math.prod(shape) for shape in held)
     facts = [
         ("parameters", f"{count:,}"),
         ("step, examples seen", f"{model.step:,}, {model.examples_seen:,}"),
@@ -64,18 +68,12 @@ def _facts(model: Outgoing) -> list[tuple[str, str]]:
         ("pictures", f"{prepare.size} x {prepare.size}, {prepare.resize}, {prepare.interpolation}"),
         ("pixel mean, deviation", f"{list(prepare.mean)}, {list(prepare.std)}"),
     ]
-    facts += [(f"image tower: {key}", str(value)) for key, value in image.items()]
-    if "text" in model.towers:
-        facts += [(f"text tower: {key}", str(value)) for key, value in text.items()]
+    for tower in towers:
+        fields = model.architecture[tower].items()
+        facts += [(f"{tower} tower: {key}", str(value)) for key, value in fields]
+    if "text" in towers:
         facts.append(("cleaning of texts", model.tokenizer.clean))
     return facts
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for length in shape:
-        size *= length
-    return size
 
 
 def _proof(format: Format, figures: Sequence[Figure] | None) -> str:
@@ -88,7 +86,7 @@ def _proof(format: Format, figures: Sequence[Figure] | None) -> str:
         (
             one.what,
             one.inputs,
-            f"{one.value:.2g} {one.unit}" + (f": {one.note}" if one.note else ""),
+            f"{one.value:.3g} {one.unit}" + (f": {one.note}" if one.note else ""),
         )
         for one in figures
     ]

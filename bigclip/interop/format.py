@@ -98,6 +98,7 @@ class Format(NamedTuple):
         reference: (path) -> `Reference`. Imports the other framework. None if there is none; then
             the proof is the way back.
         install: the command that installs what `reference` needs.
+        towers: what an export holds of a model that has both.
         needs: modules that `reference` imports.
         ready: raises ImportError if something else is missing; called before the work begins.
         usage: Python lines for the model card, where {path} stands for the name of the export; or
@@ -113,6 +114,7 @@ class Format(NamedTuple):
     write: Callable[[Path, Outgoing], None] | None
     reference: Callable[[Path], Reference] | None
     install: str
+    towers: tuple[str, ...] = ("image", "text")
     needs: tuple[str, ...] = ()
     ready: Callable[[], object] | None = None
     usage: str | Callable[[Outgoing, str], str] = ""

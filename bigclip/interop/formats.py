@@ -76,8 +76,8 @@ def check_ready(format: Format) -> None:
     missing = [name for name in format.needs if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(
-            f"--verify runs the model in the other framework, and {', '.join(missing)} is not "
-            f"installed: {format.install}"
+            "--verify runs the model in the other framework, which is not installed here "
+            f"({', '.join(missing)}): {format.install}"
         )
     if format.ready is not None:
         try:

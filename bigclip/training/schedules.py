@@ -108,7 +108,8 @@ def make_schedule(
     if warmup + cooldown > total_steps:
         raise ConfigError(
             f"config.schedule: warm-up ({warmup} steps) and cool-down ({cooldown}) are longer "
-            f"together than the run ({total_steps} steps)."
+            f"together than the run ({total_steps} steps): lower config.schedule.warmup_steps or "
+            "cooldown_steps, or raise config.total_steps."
         )
 
     def schedule(step: jax.Array | int) -> jax.Array:

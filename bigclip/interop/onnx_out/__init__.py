@@ -27,7 +27,10 @@ _USAGE = """\
 import onnxruntime
 
 session = onnxruntime.InferenceSession("{path}/model.onnx")
-print([(one.name, one.shape) for one in session.get_inputs()])"""
+print([(one.name, one.shape) for one in session.get_inputs()])
+# Pictures as preprocess.json tells, float32 [I, 3, H, W]; ids by tokenizer.json, int64 [T, L].
+inputs = {{"pixel_values": pixels, "input_ids": ids}}
+logits_per_image = session.run(["logits_per_image"], inputs)[0]"""
 
 FORMAT = Format(
     name="onnx",

@@ -17,10 +17,11 @@ def _reference(folder: Path) -> Reference:
 
 
 _USAGE = """\
+import torch
 from PIL import Image
 from transformers import AutoModel, AutoProcessor
 
-model = AutoModel.from_pretrained("{path}")
+model = AutoModel.from_pretrained("{path}").eval()
 processor = AutoProcessor.from_pretrained("{path}")
 inputs = processor(
     text=["a cat", "a dog"],
@@ -29,7 +30,8 @@ inputs = processor(
     truncation=True,
     return_tensors="pt",
 )
-print(model(**inputs).logits_per_image)"""
+with torch.no_grad():
+    print(model(**inputs).logits_per_image)"""
 
 FORMAT = Format(
     name="transformers",
