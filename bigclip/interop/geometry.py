@@ -1,4 +1,4 @@
-"""The geometry of towers, read from the shapes in a file of weights.
+"""The geometry of towers, read from the shapes in a file of weights and held against others.
 
 Shapes come from a file that may claim anything, so each function checks what it uses, and a number
 of layers is never larger than the number of arrays.
@@ -89,3 +89,23 @@ def check_same(found: Mapping[str, object], told: Mapping[str, object], where: s
     ]
     if wrong:
         raise ConfigError(f"{where}: {'; '.join(wrong)}.")
+
+
+def differences(
+    fields: Mapping[str, object], needed: Mapping[str, object], where: str
+) -> list[str]:
+    """Say what a model has, and what it had to have instead.
+
+    Args:
+        fields: of a tower, in the architecture.
+        needed: values of some of them.
+        where: the tower.
+
+    Returns:
+        A phrase for each field that differs.
+    """
+    return [
+        f"{where}.{name} is {fields[name]!r}, not {value!r}"
+        for name, value in needed.items()
+        if fields[name] != value
+    ]

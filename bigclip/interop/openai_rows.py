@@ -3,45 +3,24 @@
 Source: openai/CLIP `clip/model.py`; open_clip `model.py`, `transformer.py` and
 `modified_resnet.py`. A text tower has its arrays at the root, or below "text." (open_clip's
 `CustomTextCLIP`).
-
-What a vision transformer of ours has and theirs has not is folded away, exactly: a bias of the
-patch embedding is added to the positions of the patches, and a projection that is missing becomes
-the identity.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from bigclip.interop.files import Spec
+from bigclip import models
 from bigclip.interop.mapping import Row
+from bigclip.interop.torch_layers import (
+    FOLDED,
+    Extra,
+    identity,
+    linear_rows,
+    norm_rows,
+    packed_rows,
+    positions_with_bias,
+)
 from bigclip.models.resnet import block_shapes
-
-ReadArray = Callable[[str], np.ndarray]
-Extra = dict[str, tuple[Spec, Callable[[ReadArray], np.ndarray]]]
-_FLOAT32 = np.dtype(np.float32)
-
-
-def linear_rows(ours: str, theirs: str) -> tuple[Row, ...]:
-    """Rows of a dense layer with bias."""
-    return (
-        Row(f"{ours}/kernel", f"{theirs}.weight", "transpose"),
-        Row(f"{ours}/bias", f"{theirs}.bias"),
-    )
-
-
-def norm_rows(ours: str, theirs: str) -> tuple[Row, ...]:
-    """Rows of a normalisation."""
-    return Row(f"{ours}/scale", f"{theirs}.weight"), Row(f"{ours}/bias", f"{theirs}.bias")
-
-
-def packed_rows(ours: str, theirs: str, parts: tuple[str, ...], *, dot: str = ".") -> tuple:
-    """Rows of dense layers that theirs holds as one, `<theirs>.weight` and `.bias`."""
-    return (
-        Row(tuple(f"{ours}/{part}/kernel" for part in parts), f"{theirs}{dot}weight", "transpose"),
-        Row(tuple(f"{ours}/{part}/bias" for part in parts), f"{theirs}{dot}bias"),
-    )
 
 
 def _block_rows(ours: str, theirs: str) -> tuple[Row, ...]:
@@ -133,14 +112,21 @@ def resnet_rows(image: Mapping[str, Any]) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-# Arrays that are no parameters: masks, counters of batches, and what OpenAI's archives tell.
-BUFFERS = (
-    r"(.*\.)?attn_mask",
-    r".*\.num_batches_tracked",
-    "input_resolution",
-    "context_length",
-    "vocab_size",
-)
+def model_rows(arch: Mapping[str, Any]) -> tuple[Row, ...]:
+    """Rows of a whole model with OpenAI's names."""
+    image = resnet_rows(arch["image"]) if models.is_resnet(arch["image"]) else VIT_ROWS
+    return *image, *text_rows(arch["text"]), *scale_rows()
+
+
+# Told by OpenAI's releases beside the parameters; its `build_model` takes them away.
+TOLD = ("input_resolution", "context_length", "vocab_size")
+# Arrays that are no parameters: masks, counters of batches, and the above.
+BUFFERS = (r"(.*\.)?attn_mask", r".*\.num_batches_tracked", *TOLD)
+
+
+def is_buffer(name: str) -> bool:
+    """Tell whether an array is no parameter."""
+    return any(re.fullmatch(pattern, name) for pattern in BUFFERS)
 
 
 def folded(arch: Mapping[str, Any], *, text: bool = True) -> tuple[Extra, tuple[str, ...]]:
@@ -153,20 +139,10 @@ def folded(arch: Mapping[str, Any], *, text: bool = True) -> tuple[Extra, tuple[
     Returns:
         Their name -> what it is and function(read) -> array; and our names used up by it.
     """
-    image, dim, used = arch["image"], arch["embed_dim"], []
     extra: Extra = {}
-    if image["patch_bias"]:
-        rows = 1 + (image["image_size"] // image["patch_size"]) ** 2
-        used = ["image/position", "image/stem/bias"]
-        spec = Spec((rows, image["width"]), _FLOAT32)
-        extra["visual.positional_embedding"] = spec, _positions_with_bias
+    if arch["image"]["patch_bias"]:
+        extra["visual.positional_embedding"] = positions_with_bias(arch["image"])
     for tower, name in (("image", "visual.proj"), ("text", "text_projection"))[: 1 + text]:
         if not arch[tower]["projection"]:
-            extra[name] = Spec((dim, dim), _FLOAT32), lambda _: np.eye(dim, dtype=np.float32)
-    return extra, tuple(used)
-
-
-def _positions_with_bias(read: ReadArray) -> np.ndarray:
-    positions = np.array(read("image/position"), np.float32)
-    positions[1:] += read("image/stem/bias")  # the class token is no patch
-    return positions
+            extra[name] = identity(arch["embed_dim"])
+    return extra, FOLDED if arch["image"]["patch_bias"] else ()

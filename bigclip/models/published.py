@@ -1,7 +1,7 @@
 """The named architectures, laid out family by family.
 
-Sources: CLIP (arXiv 2103.00020, tables 19 and 20), LAION's larger CLIPs (open_clip model configs),
-SigLIP (arXiv 2303.15343) and SigLIP 2 (arXiv 2502.14786; big_vision).
+Sources: CLIP (arXiv 2103.00020, tables 19 and 20), LAION's, DataComp's and others' CLIPs (open_clip
+model configs), SigLIP (arXiv 2303.15343) and SigLIP 2 (arXiv 2502.14786; big_vision).
 """
 
 from collections.abc import Sequence
@@ -190,25 +190,6 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "clip-rn50x64": _resnet(
         (3, 15, 36, 10), (1024, 12, 16), width=128, embed_dim=1024, image_size=448
     ),
-    "openclip-vit-h-14": _clip(
-        (1280, 32, 16), (1024, 24, 16), embed_dim=1024, patch_size=14, activation="gelu"
-    ),
-    "openclip-vit-g-14": _clip(
-        (1408, 40, 16),
-        (1024, 24, 16),
-        embed_dim=1024,
-        patch_size=14,
-        image_mlp=6144,
-        activation="gelu",
-    ),
-    "openclip-vit-bigg-14": _clip(
-        (1664, 48, 16),
-        (1280, 32, 20),
-        embed_dim=1280,
-        patch_size=14,
-        image_mlp=8192,
-        activation="gelu",
-    ),
     "siglip-b-16-224": _siglip(_B, patch_size=16, image_size=224),
     "siglip-b-16-256": _siglip(_B, patch_size=16, image_size=256),
     "siglip-b-16-384": _siglip(_B, patch_size=16, image_size=384),
@@ -248,4 +229,40 @@ def _add_siglip2() -> None:
             )
 
 
+def _add_openclip() -> None:
+    """Add LAION's and DataComp's CLIPs, whose GELU is exact, and others' of the sizes H and bigG.
+
+    In open_clip's names "-quickgelu" tells of OpenAI's GELU; of OpenAI's own sizes such models are
+    the "clip-vit-*" above (MetaCLIP and DFN have these, too).
+    """
+    b, large, huge = (768, 12, 12), (1024, 24, 16), (1280, 32, 16)
+    giant, gigantic = (1408, 40, 16), (1664, 48, 16)
+    # size -> image tower, text tower, embed_dim, patch size, image size, MLP of the image tower
+    sizes: dict[str, tuple[Any, Any, int, int, int, int | None]] = {
+        "b-32": (b, _CLIP_B_TEXT, 512, 32, 224, None),
+        "b-32-256": (b, _CLIP_B_TEXT, 512, 32, 256, None),
+        "b-16": (b, _CLIP_B_TEXT, 512, 16, 224, None),
+        "l-14": (large, _CLIP_L_TEXT, 768, 14, 224, None),
+        "l-14-336": (large, _CLIP_L_TEXT, 768, 14, 336, None),
+        "h-14": (huge, (1024, 24, 16), 1024, 14, 224, None),
+        "h-14-378": (huge, (1024, 24, 16), 1024, 14, 378, None),
+        "g-14": (giant, (1024, 24, 16), 1024, 14, 224, 6144),
+        "bigg-14": (gigantic, (1280, 32, 20), 1280, 14, 224, 8192),
+    }
+    endings = ("", "gelu"), ("-quickgelu", "quick_gelu")
+    others = ("h-14", "h-14-378", "bigg-14")
+    for size, (image, text, embed_dim, patch_size, image_size, mlp) in sizes.items():
+        for ending, activation in endings[: 2 if size in others else 1]:
+            ARCHITECTURES[f"openclip-vit-{size}{ending}"] = _clip(
+                image,
+                text,
+                embed_dim=embed_dim,
+                patch_size=patch_size,
+                image_size=image_size,
+                image_mlp=mlp,
+                activation=activation,
+            )
+
+
+_add_openclip()
 _add_siglip2()

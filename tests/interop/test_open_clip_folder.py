@@ -10,9 +10,13 @@ from random_models import InMemory, assert_equal, back
 
 from bigclip.config import ConfigError
 from bigclip.data.preprocess import Preprocess
+from bigclip.data.tokenizer import Tokenizer
+from bigclip.interop import clip_tokenizer, transformers_folder
 from bigclip.interop.files import Spec, open_weights, write_safetensors, write_torch
 from bigclip.interop.format import ReadOptions
-from bigclip.interop.open_clip_folder import FORMAT, tokenizers
+from bigclip.interop.formats import recognise
+from bigclip.interop.open_clip_folder import FORMAT
+from bigclip.interop.timm_folder import names
 from bigclip.models import architecture
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
@@ -73,21 +77,31 @@ def test_what_is_folded_comes_back_as_the_same_function(what, tmp_path):
 
 def test_clips_vocabulary_needs_no_files(monkeypatch, tmp_path):
     """A vocabulary of 300 in the place of CLIP's 49,408."""
-    monkeypatch.setattr(tokenizers, "clip_bpe", lambda context_length: SMALL)
-    monkeypatch.setattr(tokenizers, "_CLIP_VOCABULARY", SMALL.vocab_size)
+    monkeypatch.setattr(clip_tokenizer, "clip_bpe", lambda context_length: SMALL)
+    monkeypatch.setattr(clip_tokenizer, "VOCABULARY", SMALL.vocab_size)
     for what in ("clip", "siglip"):
         model = made(what)
         place = written(model, tmp_path / what)
         assert {one.name for one in place.iterdir()} == {CONFIG, WEIGHTS}
         assert read(place).tokenizer == model.tokenizer
+    # What fills a text up behind its end does not count in the first, and in the other it does.
+    for what, counts in (("clip", False), ("siglip", True)):
+        model = made(what)
+        model.tokenizer = Tokenizer.from_dict({**model.tokenizer.to_dict(), "pad": SMALL.eot})
+        place = written(model, tmp_path / f"{what}, other padding")
+        assert (place / "tokenizer.json").exists() == counts
+        assert ["fills short texts up" in note for note in model.notes] == [True] * (not counts)
 
 
 @pytest.mark.parametrize(
     ("arch", "options", "told"),
     [
         (named_siglip(width=40, num_heads=5, embed_dim=40), {}, f"nearest, {NAME}, differs: image"),
-        (named_siglip(activation="gelu"), {}, "image.activation is 'gelu' and there 'gelu_tanh'"),
-        (architecture("siglip-b-16-224"), {}, "'gelu_tanh' and there 'gelu'"),
+        (
+            named_siglip(activation="quick_gelu"),
+            {},
+            f"nearest, {NAME}, differs: image.activation is 'quick_gelu' and there 'gelu_tanh'",
+        ),
         (architecture("tiny-clip", image={"activation": "gelu"}), {}, "goes for both towers"),
         (architecture("tiny-clip", image={"projection_bias": True}), {}, "images has no bias"),
         (architecture("tiny-clip", image={"stem": "conv"}), {}, "a stem of convolutions"),
@@ -227,6 +241,71 @@ def test_a_file_alone_must_be_told(folder, tmp_path):
     by_config = read(file, architecture=str(config))
     assert_equal(back(by_config).params, made("clip").params)
     assert_equal(back(read(folder / WEIGHTS)).params, made("clip").params)
+
+
+PUBLISHED = {  # name -> activation, heads of both towers
+    "openclip-vit-b-32": ("gelu", 12, 8),
+    "openclip-vit-h-14-quickgelu": ("quick_gelu", 16, 16),
+    "clip-vit-b-32": ("quick_gelu", 12, 8),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_name_tells_the_activation_and_a_note_says_so(folder, tmp_path, name):
+    """No array could contradict it."""
+    gelu, image, text = PUBLISHED[name]
+    notes = read(folder / WEIGHTS, architecture=name).notes
+    assert f"taken from {name}: image.activation = {gelu!r}, image.num_heads = {image}" in notes[-1]
+    assert f"text.activation = {gelu!r}, text.num_heads = {text}" in notes[-1]
+    named = read(folder / WEIGHTS, architecture=str(folder / CONFIG))
+    assert "image.activation = 'quick_gelu', image.num_heads = 3" in named.notes[-1]
+    assert read(folder / WEIGHTS).notes == ()  # a configuration beside it tells
+
+
+def test_a_siglip_by_name_has_the_gelu_of_its_training(monkeypatch, tmp_path):
+    monkeypatch.setattr(clip_tokenizer, "VOCABULARY", 32000)
+    place = written(made("siglip"), tmp_path / "o")
+    imported = read(place / WEIGHTS, architecture="siglip-b-16-224")
+    assert imported.architecture["image"]["activation"] == "gelu_tanh"
+    assert imported.notes[-1].startswith("open_clip computes 'gelu' in this image tower (timm's")
+    assert "image.activation = 'gelu_tanh'" in imported.notes[-2]
+
+
+def test_a_siglip_with_the_other_gelu_goes_out_with_a_note(tmp_path):
+    """As all of ours do whose name in timm is exact; open_clip runs the published ones so."""
+    model = made("siglip")
+    model.architecture = named_siglip(activation="gelu")
+    place = written(model, tmp_path / "o")
+    (note,) = model.notes
+    assert note.startswith(f"open_clip computes 'gelu_tanh' in this image tower (timm's {NAME})")
+    again = back(read(place))
+    assert again.architecture["image"]["activation"] == "gelu_tanh"
+    assert_equal(again.params, made("siglip").params)
+    for name in ("siglip-b-16-224", "siglip-so400m-14-384", "siglip2-b-16-256"):
+        away = names.nearest(architecture(name)["image"])[1]
+        assert away == ["activation"], name
+
+
+@pytest.mark.parametrize("clean", ["none", "lower"])
+def test_what_is_cleaned_otherwise_there_is_told(clean, tmp_path):
+    model = made("clip")
+    model.tokenizer = Tokenizer.from_dict({**SMALL.to_dict(), "clean": clean})
+    written(model, tmp_path / "o")
+    (note,) = model.notes
+    assert f"the model's rule {clean!r} does not" in note
+
+
+def test_a_folder_with_files_for_two_frameworks(folder, tmp_path):
+    """As LAION's have: each format reads its own."""
+    place = changed(folder, tmp_path / "both")
+    other = made("clip")
+    other.params = {name: array + 1 for name, array in other.params.items()}
+    transformers_folder.FORMAT.write(place, other)
+    with pytest.raises(ConfigError, match="several formats: .* one of transformers, open_clip"):
+        recognise(place)
+    assert_equal(back(read(place)).params, made("clip").params)
+    theirs = transformers_folder.FORMAT.read(place, ReadOptions())
+    assert_equal(back(theirs).params, other.params)
 
 
 def test_one_tower(folder, tmp_path):

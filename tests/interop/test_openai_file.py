@@ -16,7 +16,8 @@ from random_models import (
 
 from bigclip.config import ConfigError
 from bigclip.data.preprocess import Preprocess
-from bigclip.interop import openai
+from bigclip.data.tokenizer import Tokenizer, clip_bpe
+from bigclip.interop import clip_tokenizer
 from bigclip.interop.files import Spec, open_weights, write_safetensors
 from bigclip.interop.format import ReadOptions
 from bigclip.interop.openai import FORMAT
@@ -41,8 +42,8 @@ def resnet(**image):
 @pytest.fixture
 def small(monkeypatch):
     """A vocabulary of 300 in the place of CLIP's 49,408, whose embeddings are nearly all bytes."""
-    monkeypatch.setattr(openai, "clip_bpe", lambda context_length: SMALL)
-    monkeypatch.setattr(openai, "_CLIP_VOCABULARY", SMALL.vocab_size)
+    monkeypatch.setattr(clip_tokenizer, "clip_bpe", lambda context_length: SMALL)
+    monkeypatch.setattr(clip_tokenizer, "VOCABULARY", SMALL.vocab_size)
 
 
 def made(arch, **options):
@@ -148,16 +149,18 @@ def test_a_bias_of_patches_and_a_missing_projection_are_folded(small, tmp_path):
 @pytest.mark.parametrize(
     ("arch", "options", "told"),
     [
-        (vit(activation="gelu"), {}, "its image tower has QuickGELU"),
-        (vit(num_heads=4), {}, "heads of its image tower are 64 wide"),
-        (vit(mlp_width=300), {}, "the MLP of its image tower is 4 x 192 wide"),
-        (vit(ln_pre=False), {}, "it normalises before the blocks"),
-        (vit(pool="mean"), {}, "pooled by a class token"),
-        (vit(image_size=25), {}, "its images are whole patches"),
-        (resnet(num_heads=2), {}, "heads of its attention pool are 64 wide"),
-        (vit(), {"loss": "sigmoid"}, "a sigmoid loss has a bias"),
-        (vit(), {"tokenizer": small_tokenizer(11, clean="lower")}, "its tokenizer is CLIP's"),
-        (vit(), {"preprocess": Preprocess(size=24, resize="squash")}, "its pictures are cropped"),
+        (vit(activation="gelu"), {}, "image.activation is 'gelu', not 'quick_gelu'"),
+        (vit(num_heads=4), {}, "image.num_heads is 4, so heads are 48 wide, not 64"),
+        (vit(mlp_width=300), {}, "image.mlp_width is 300, not 768"),
+        (vit(ln_pre=False), {}, "image.ln_pre is False, not True"),
+        (vit(pool="mean"), {}, "image.pool is 'mean', not 'class'"),
+        (vit(image_size=25), {}, "image_size is 25, no multiple of image.patch_size = 8"),
+        (resnet(num_heads=2), {}, "image.num_heads is 2, so heads are 128 wide, not 64"),
+        (resnet(bn_eps=1e-3), {}, "image.bn_eps is 0.001, not 1e-05"),
+        (vit(), {"loss": "sigmoid"}, "the loss is 'sigmoid'"),
+        (vit(), {"tokenizer": small_tokenizer(11, clean="lower")}, "tokenizer is not CLIP's: the"),
+        (vit(), {"tokenizer": small_tokenizer(11, vocab_size=299)}, "has 299 tokens and CLIP's"),
+        (vit(), {"preprocess": Preprocess(size=24, resize="squash")}, "resize is 'squash', not"),
     ],
 )
 def test_what_their_code_cannot_run_is_refused(small, tmp_path, arch, options, told):
@@ -166,13 +169,29 @@ def test_what_their_code_cannot_run_is_refused(small, tmp_path, arch, options, t
     assert not list(tmp_path.iterdir())
 
 
+def test_padding_behind_the_end_of_a_text_is_no_difference(small, tmp_path):
+    """As transformers has OpenAI's tokenizer: what ends a text fills it up, too."""
+    data = {**SMALL.to_dict(), "pad": SMALL.eot}
+    model = made(vit(), tokenizer=Tokenizer.from_dict(data))
+    path = written(model, tmp_path / "a.pt")
+    (note,) = model.notes
+    assert f"fills short texts up with the id {SMALL.pad}, and the model's" in note
+    assert_equal(back(read(path)).params, model.params)
+
+
+def test_all_that_their_code_cannot_run_is_listed(small, tmp_path):
+    with pytest.raises(ConfigError) as told:
+        written(made(vit(activation="gelu", ln_eps=1e-6), loss="sigmoid"), tmp_path / "a.pt")
+    assert str(told.value).count("\n  ") == 3
+
+
 def test_what_the_file_does_not_tell_must_be_told(small, tmp_path):
     theirs = arrays_of(written(made(vit()), tmp_path / "a.pt"))
     theirs["token_embedding.weight"] = theirs["token_embedding.weight"][:290].copy()
     del theirs["input_resolution"]
     path = rewritten(tmp_path / "b.safetensors", theirs)
     assert not FORMAT.recognises(path)  # it could be open_clip's
-    with pytest.raises(ConfigError, match="vocabulary has 290 tokens"):
+    with pytest.raises(ConfigError, match="a vocabulary of 290 tokens is not CLIP's of 300"):
         read(path)
     with pytest.raises(ConfigError, match="is no clip-vit-b-16: its arrays say"):
         read(path, architecture="clip-vit-b-16")
@@ -189,11 +208,21 @@ def test_their_code_gives_the_same(arch, tmp_path):
 
 
 @pytest.mark.peers
+def test_their_code_pools_at_the_first_end_of_a_text(tmp_path):
+    their_package()
+    tokenizer = clip_bpe(context_length=11)
+    tokenizer = Tokenizer.from_dict({**tokenizer.to_dict(), "pad": tokenizer.eot})
+    ours = InMemory(vit(), tokenizer=tokenizer).save(tmp_path / "m")
+    path = send_out(FORMAT, ours, tmp_path / "a.pt")
+    assert_proven(figures(ours, FORMAT.reference(path)), ids=False)
+
+
+@pytest.mark.peers
 @pytest.mark.parametrize("arch", [vit(), resnet()])
 def test_their_weights_come_in(arch, tmp_path):
+    clip = their_package()
     import torch
 
-    clip = their_package()
     image, text = arch["image"], arch["text"]
     sizes = (40, image["image_size"], tuple(image.get("stages", ())) or image["depth"])
     sizes += (image["width"], image.get("patch_size"), 11, 49408, text["width"], 2, text["depth"])
@@ -216,11 +245,11 @@ def test_their_weights_come_in(arch, tmp_path):
 @pytest.mark.peers
 @pytest.mark.filterwarnings("ignore:Converting a tensor", "ignore:.torch.jit.(save|trace)")
 @pytest.mark.parametrize("arch", [vit(), resnet()])
-def test_torchscript_archives_are_read_as_they_are(arch, tmp_path):
+def test_torchscript_archives_are_read_as_they_are(arch, tmp_path, monkeypatch):
     """The releases are such archives, of float16, with masks and sizes beside the parameters."""
+    clip = their_package()
     import torch
 
-    clip = their_package()
     ours = InMemory(arch).save(tmp_path / "m")
     state = torch.load(send_out(FORMAT, ours, tmp_path / "a.pt"))
     theirs = clip.model.build_model(state).float()
@@ -230,6 +259,9 @@ def test_torchscript_archives_are_read_as_they_are(arch, tmp_path):
     theirs.register_buffer("input_resolution", torch.tensor(size))
     torch.jit.save(torch.jit.trace(theirs.eval(), inputs), tmp_path / "script.pt")
     assert FORMAT.recognises(tmp_path / "script.pt")
+    # Nor does --verify run the archive's program.
+    monkeypatch.setattr(torch.jit, "load", None)
+    monkeypatch.setattr(torch, "load", None)
     bring_in(FORMAT, tmp_path / "script.pt", tmp_path / "back")
     assert_proven(figures(tmp_path / "back", FORMAT.reference(tmp_path / "script.pt")))
     again = arrays_of(send_out(FORMAT, tmp_path / "back", tmp_path / "b.pt"))

@@ -179,6 +179,19 @@ def test_a_published_folder_tells_by_its_name(folder, tmp_path):
         read(place, tower="text")
 
 
+def test_what_crop_pct_does_there_is_told(folder, tmp_path):
+    told = {
+        "center": "timm resizes the shorter side of pictures to 26 / 0.875 pixels (crop_pct) and",
+        "squash": "timm squashes pictures to 26 / 0.875 pixels (crop_pct) and cuts the middle out",
+        "border": "timm resizes the longer side of pictures to 26 / 0.875 pixels (crop_pct) and",
+    }
+    for mode, start in told.items():
+        part = {"crop_mode": mode, "crop_pct": 0.875}
+        (note,) = read(changed(folder, tmp_path / mode, pretrained_cfg=part)).notes
+        assert note.startswith(start)
+    assert read(folder).notes == ()
+
+
 def test_a_tokenizer_may_be_named_for_the_text_tower_to_come(folder, tmp_path):
     tokenizer = small_tokenizer(77)
     save_tokenizer(tokenizer, str(tmp_path / "tok.json"))

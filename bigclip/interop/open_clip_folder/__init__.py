@@ -6,24 +6,23 @@ our towers cannot be is refused by its name.
 
 A vision transformer of timm's is known there by a name, which fixes its sizes and its GELU: most
 SigLIPs' are exact there, although they were trained with the tanh approximation. So they come in
-with image.activation = "gelu", as open_clip computes them, and go out so.
+with image.activation = "gelu", as open_clip computes them; one that has the approximation goes out
+with a note that says so.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import PIL.Image
 
 from bigclip.config import ConfigError
 from bigclip.interop.format import Format
 from bigclip.interop.open_clip_folder.reading import CONFIG, read
 from bigclip.interop.open_clip_folder.writing import write
-from bigclip.interop.torchvision_import import import_torchvision
+from bigclip.interop.torch_reference import TorchReference
 
 
-class _Reference:
+class _Reference(TorchReference):
     """open_clip's own code."""
 
     def __init__(self, path: Path):
@@ -31,40 +30,25 @@ class _Reference:
             raise ConfigError(
                 f"--verify: open_clip opens folders; put {path.name} into one, with its {CONFIG}."
             )
-        import torch
-
-        import_torchvision()
+        super().__init__()
         import open_clip
 
-        self._torch = torch
         place = f"local-dir:{path}"
         self._model, _, self._prepare = open_clip.create_model_and_transforms(place)
         self._model.eval()
         self._tokenizer = open_clip.get_tokenizer(place)
 
-    def pixels(self, pictures: Sequence[PIL.Image.Image]) -> np.ndarray:
-        return np.stack([self._prepare(one).permute(1, 2, 0).numpy() for one in pictures])
-
     def ids(self, texts: Sequence[str]) -> np.ndarray:
         return self._tokenizer(list(texts)).numpy()
 
     def embed_images(self, pixels: np.ndarray) -> np.ndarray:
-        with self._torch.inference_mode():
-            return self._model.encode_image(self._images(pixels), normalize=True).numpy()
+        return self._run(self._model.encode_image, self._images(pixels), normalize=True)
 
     def embed_texts(self, ids: np.ndarray) -> np.ndarray:
-        with self._torch.inference_mode():
-            return self._model.encode_text(self._texts(ids), normalize=True).numpy()
+        return self._run(self._model.encode_text, self._texts(ids), normalize=True)
 
     def logits(self, pixels: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        with self._torch.inference_mode():
-            return self._model.get_logits(self._images(pixels), self._texts(ids))[0].numpy()
-
-    def _images(self, pixels: np.ndarray) -> Any:
-        return self._torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
-
-    def _texts(self, ids: np.ndarray) -> Any:
-        return self._torch.from_numpy(np.asarray(ids, np.int64))
+        return self._run(self._model.get_logits, self._images(pixels), self._texts(ids))
 
 
 _USAGE = """\
@@ -86,8 +70,8 @@ FORMAT = Format(
     read=read,
     write=write,
     reference=_Reference,
-    install="pip install open_clip_torch transformers",
-    needs=("torch", "open_clip"),
+    install="pip install torch open_clip_torch transformers",
+    needs=("torch", "open_clip", "transformers"),
     usage=_USAGE,
     library="open_clip",
 )

@@ -8,17 +8,12 @@ from bigclip import models
 from bigclip.config import ConfigError
 from bigclip.interop.geometry import mlp_ratio
 from bigclip.interop.outgoing import Outgoing
-from bigclip.interop.timm_folder.names import NAMES
+from bigclip.interop.timm_folder.names import NAMES, nearest
 from bigclip.interop.timm_folder.reading import POOLS
 from bigclip.interop.timm_folder.writing import check_trunk
 
 _EPSILON = 1e-5
 _MEND = "Choose --format safetensors, onnx or, for the image tower alone, timm."
-# What timm's name must agree in; a bias of patches is made or folded as the name needs it.
-_NAMED = (
-    *("image_size", "patch_size", "width", "depth", "num_heads", "mlp_width"),
-    *("pool", "ln_pre", "activation", "ln_eps"),
-)
 
 
 def is_trunk(arch: Mapping[str, Any]) -> bool:
@@ -62,7 +57,7 @@ def make_config(model: Outgoing) -> dict[str, Any]:
         return config | {"vision_cfg": _vit(image), "text_cfg": _text(text)}
     return config | {
         "custom_text": True,
-        "vision_cfg": _trunk(image),
+        "vision_cfg": _trunk(model),
         "text_cfg": _text(text),
     }
 
@@ -105,24 +100,19 @@ def _resnet(image: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _trunk(image: Mapping[str, Any]) -> dict[str, Any]:
-    away = {
-        name: [key for key in _NAMED if image[key] != fields[key]] for name, fields in NAMES.items()
-    }
-    name = min(away, key=lambda name: len(away[name]))
-    if away[name]:
+def _trunk(model: Outgoing) -> dict[str, Any]:
+    image = model.architecture["image"]
+    name, away = nearest(image)
+    gelus = {image["activation"], NAMES[name]["activation"]}
+    if away == ["activation"] and gelus == {"gelu", "gelu_tanh"}:
+        model.notes.append(_gelu_note(image, name))
+    elif away:
         told = ", ".join(
-            f"image.{key} is {image[key]!r} and there {NAMES[name][key]!r}" for key in away[name]
+            f"image.{key} is {image[key]!r} and there {NAMES[name][key]!r}" for key in away
         )
-        mend = _MEND
-        if away[name] == ["activation"]:
-            mend = (
-                "Embeddings would differ by about 1e-4. --format timm and transformers have it; or "
-                f"fine-tune with image.activation = {NAMES[name]['activation']!r} for a while."
-            )
         raise ConfigError(
             "open_clip: a tower that pools by the mean or a MAP head can only be one that timm has "
-            f"a name for. The nearest, {name}, differs: {told}. {mend}"
+            f"a name for. The nearest, {name}, differs: {told}. {_MEND}"
         )
     config = {
         "image_size": image["image_size"],
@@ -132,6 +122,15 @@ def _trunk(image: Mapping[str, Any]) -> dict[str, Any]:
         "timm_proj": "linear" if image["projection"] else "none",
     }
     return config | {"timm_proj_bias": True} if image["projection_bias"] else config
+
+
+def _gelu_note(image: Mapping[str, Any], name: str) -> str:
+    return (
+        f"open_clip computes {NAMES[name]['activation']!r} in this image tower (timm's {name}), "
+        f"and the model has image.activation = {image['activation']!r}: embeddings of pictures "
+        "differ there by about 1e-4 of the largest value (measured with random weights). open_clip "
+        "runs the published SigLIP weights so, too; --format transformers keeps the activation."
+    )
 
 
 def _text(text: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,14 +9,9 @@ from typing import Any, NamedTuple
 
 from bigclip import models
 from bigclip.interop.mapping import Row
-from bigclip.interop.openai_rows import (
-    VIT_ROWS,
-    linear_rows,
-    resnet_rows,
-    scale_rows,
-    text_rows,
-)
+from bigclip.interop.openai_rows import VIT_ROWS, resnet_rows, scale_rows, text_rows
 from bigclip.interop.timm_folder.rows import trunk_rows
+from bigclip.interop.torch_layers import linear_rows
 
 TRUNK = "visual.trunk."
 CUSTOM_TEXT = "text."

@@ -11,13 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from bigclip.config import ConfigError, choose
-from bigclip.data.tokenizer import Tokenizer, clip_bpe
+from bigclip.data.tokenizer import Tokenizer
+from bigclip.interop.clip_tokenizer import (
+    VOCABULARY,
+    difference_from_clips,
+    given_or_clips,
+    padding_notes,
+    with_clean,
+)
 from bigclip.interop.format import ReadOptions
-from bigclip.interop.given_tokenizer import fit_tokenizer, open_tokenizer
+from bigclip.interop.given_tokenizer import fit_tokenizer
+from bigclip.interop.outgoing import Outgoing
 from bigclip.interop.transformers_folder.tokenizer_reading import read_tokenizer
 from bigclip.interop.transformers_folder.tokenizer_writing import write_tokenizer
 
-_CLIP_VOCABULARY = 49408
 _FILES = ("tokenizer.json", "tokenizer_config.json", "spiece.model", "vocab.json")
 _CLEAN = {"lower": "clip", "whitespace": "cased", "canonicalize": "canonical"}  # theirs -> ours
 _THEIRS = {ours: theirs for theirs, ours in _CLEAN.items()}
@@ -25,28 +32,6 @@ _THEIRS = {ours: theirs for theirs, ours in _CLEAN.items()}
 _LET_BE = ("reduction_mask", "additional_special_tokens", "add_prefix_space", "use_fast")
 
 Notes = tuple[str, ...]
-
-
-def default_tokenizer(
-    options: ReadOptions, context_length: int, vocab_size: int, where: str, *, clean: str = "clip"
-) -> Tokenizer:
-    """Return the tokenizer that the user names, or else CLIP's.
-
-    Raises:
-        ConfigError: if the user names none and the vocabulary is not CLIP's.
-    """
-    if options.tokenizer is not None:
-        family = "clip" if vocab_size == _CLIP_VOCABULARY else "siglip"
-        given = open_tokenizer(
-            options.tokenizer, context_length=context_length, family=family, clean=clean
-        )
-        return fit_tokenizer(given, vocab_size, where)
-    if vocab_size != _CLIP_VOCABULARY:
-        raise ConfigError(
-            f"{where}: a vocabulary of {vocab_size} tokens is not CLIP's of {_CLIP_VOCABULARY}. "
-            "Name its tokenizer: --tokenizer PATH."
-        )
-    return _with_clean(clip_bpe(context_length=context_length), clean)
 
 
 def tokenizer_of(
@@ -66,7 +51,7 @@ def tokenizer_of(
     Raises:
         ConfigError: if it is missing, or does what ours cannot.
     """
-    length, vocab_size = text.get("context_length", 77), text.get("vocab_size", _CLIP_VOCABULARY)
+    length, vocab_size = text.get("context_length", 77), text.get("vocab_size", VOCABULARY)
     name, arguments = text.get("hf_tokenizer_name"), text.get("tokenizer_kwargs") or {}
     if not isinstance(arguments, Mapping):
         raise ConfigError(f"{where}: tokenizer_kwargs is no object.")
@@ -89,7 +74,8 @@ def tokenizer_of(
     if arguments.get("reduction_mask"):
         notes = ("tokenizer_kwargs.reduction_mask: long texts are cut at their end here.",)
     if not name or options.tokenizer is not None:
-        return default_tokenizer(options, length, vocab_size, where, clean=clean), notes
+        given = given_or_clips(options.tokenizer, length, vocab_size, where, clean=clean)
+        return given, notes
     if not any((folder / file).exists() for file in _FILES):
         raise ConfigError(
             f"{where}: the tokenizer is {name!r:.80} of transformers, and {folder} holds no files "
@@ -101,7 +87,7 @@ def tokenizer_of(
     # open_clip names the length itself, whatever the tokenizer's configuration says.
     tokenizer = Tokenizer.from_dict({**tokenizer.to_dict(), "context_length": length})
     more = tuple(note for note in more if "model_max_length" not in note)
-    return _with_clean(tokenizer, _both(clean, tokenizer.clean)), notes + more
+    return with_clean(tokenizer, _both(clean, tokenizer.clean)), notes + more
 
 
 def _both(first: str, second: str) -> str:
@@ -112,34 +98,39 @@ def _both(first: str, second: str) -> str:
     return "clip" if rules & {"clip", "lower"} else "cased"
 
 
-def _with_clean(tokenizer: Tokenizer, clean: str) -> Tokenizer:
-    if tokenizer.clean == clean:
-        return tokenizer
-    return Tokenizer.from_dict({**tokenizer.to_dict(), "clean": clean})
-
-
-def write_tokenizer_of(folder: Path, tokenizer: Tokenizer) -> None:
+def write_tokenizer_of(folder: Path, model: Outgoing) -> None:
     """Write the files of a tokenizer that is not CLIP's, for open_clip's `HFTokenizer`."""
-    if _is_clip(tokenizer):
+    tokenizer = model.tokenizer
+    if _is_clips(model):
         return
     # SigLIP's own class cleans by the same rule as open_clip: the second time changes nothing.
     siglip = "sentencepiece" in tokenizer.to_dict()["pieces"] and tokenizer.clean == "canonical"
     if tokenizer.clean in _THEIRS and not siglip:
-        tokenizer = _with_clean(tokenizer, "none")
+        tokenizer = with_clean(tokenizer, "none")
     write_tokenizer(folder, tokenizer, masks=False)
 
 
-def tokenizer_config(tokenizer: Tokenizer) -> dict[str, Any]:
+def tokenizer_config(model: Outgoing) -> dict[str, Any]:
     """Return what a `text_cfg` says about the tokenizer."""
-    theirs = _THEIRS.get(tokenizer.clean, "whitespace")
-    if _is_clip(tokenizer):
+    theirs = _THEIRS.get(model.tokenizer.clean, "whitespace")
+    if _is_clips(model):
         return {} if theirs == "lower" else {"tokenizer_kwargs": {"clean": theirs}}
     # Of a local folder open_clip takes the files, whatever the name.
     return {"hf_tokenizer_name": "bigclip", "tokenizer_kwargs": {"clean": theirs}}
 
 
-def _is_clip(tokenizer: Tokenizer) -> bool:
-    if tokenizer.clean not in _THEIRS or tokenizer.vocab_size != _CLIP_VOCABULARY:
-        return False
-    clip = clip_bpe(context_length=tokenizer.context_length)
-    return tokenizer == _with_clean(clip, tokenizer.clean)
+def tokenizer_notes(model: Outgoing) -> tuple[str, ...]:
+    """Tell for which texts open_clip gives other ids than the model's tokenizer."""
+    clean = model.tokenizer.clean
+    if clean not in _THEIRS:
+        return (
+            "open_clip repairs every text (curly quotes, broken encodings, HTML entities) and "
+            f"collapses its blanks before it is cut, and the model's rule {clean!r} does not: "
+            "texts that this changes get other ids there.",
+        )
+    return padding_notes(model.tokenizer, "open_clip") if _is_clips(model) else ()
+
+
+def _is_clips(model: Outgoing) -> bool:
+    clean, text = model.tokenizer.clean, model.architecture["text"]
+    return clean in _THEIRS and not difference_from_clips(model.tokenizer, text, clean=clean)

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 
 from bigclip.config import ConfigError
 from bigclip.interop.format import Format
+from bigclip.interop.json_files import read_json
 from bigclip.interop.timm_folder.reading import read
 from bigclip.interop.timm_folder.writing import write
-from bigclip.interop.torchvision_import import import_torchvision
-from bigclip.interop.json_files import read_json
+from bigclip.interop.torch_reference import TorchReference
 
 
 def _recognises(path: Path) -> bool:
@@ -29,30 +28,22 @@ def _recognises(path: Path) -> bool:
     return isinstance(config.get("architecture"), str) and "model_type" not in config
 
 
-class _Reference:
+class _Reference(TorchReference):
     """timm's own code."""
 
     def __init__(self, path: Path):
-        import torch
-
-        import_torchvision()
+        super().__init__()
         import timm
 
-        self._torch = torch
         self._model = timm.create_model(f"local-dir:{path}", pretrained=True).eval()
         config = timm.data.resolve_model_data_config(self._model)
         self._prepare = timm.data.create_transform(**config, is_training=False)
-
-    def pixels(self, pictures: Sequence[PIL.Image.Image]) -> np.ndarray:
-        return np.stack([self._prepare(one).permute(1, 2, 0).numpy() for one in pictures])
 
     def ids(self, texts: Sequence[str]) -> None:
         return None
 
     def embed_images(self, pixels: np.ndarray) -> np.ndarray:
-        images = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
-        with self._torch.inference_mode():
-            return self._model(self._torch.from_numpy(images)).numpy()
+        return self._run(self._model, self._images(pixels))
 
     def embed_texts(self, ids: np.ndarray) -> None:
         return None
@@ -75,7 +66,7 @@ FORMAT = Format(
     read=read,
     write=write,
     reference=_Reference,
-    install="pip install timm torch",
+    install="pip install torch timm",
     needs=("torch", "timm"),
     usage=_USAGE,
     library="timm",

@@ -6,6 +6,7 @@ name against them.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from bigclip.config import ConfigError
@@ -87,6 +88,29 @@ def _listed() -> dict[str, dict[str, Any]]:
 
 
 NAMES: dict[str, dict[str, Any]] = _listed()  # name -> fields of `ImageTower`
+
+
+# What a tower must agree in to go by a name; a bias of patches is made or folded as it needs.
+_COMPARED = (
+    *("image_size", "patch_size", "width", "depth", "num_heads", "mlp_width"),
+    *("pool", "ln_pre", "activation", "ln_eps"),
+)
+
+
+def nearest(image: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Find the name that a tower can go by, or nearly.
+
+    Args:
+        image: the dict of a vision transformer in the architecture.
+
+    Returns:
+        The name, and the fields that it differs in; the activation alone, if that can be.
+    """
+    away = {
+        name: [key for key in _COMPARED if image[key] != fields[key]]
+        for name, fields in NAMES.items()
+    }
+    return min(away.items(), key=lambda one: (one[1] not in ([], ["activation"]), len(one[1])))
 
 
 def named(name: Any, where: str) -> dict[str, Any]:

@@ -18,18 +18,29 @@ from bigclip.interop.files import Weights, open_weights
 from bigclip.interop.format import Imported, ReadOptions
 from bigclip.interop.geometry import check_same, num_layers, shape_of, side_of
 from bigclip.interop.given_tokenizer import open_tokenizer
+from bigclip.interop.json_files import read_json
 from bigclip.interop.mapping import Row
-from bigclip.interop.openai_rows import linear_rows
 from bigclip.interop.timm_folder.names import named
 from bigclip.interop.timm_folder.rows import trunk_rows
-from bigclip.interop.json_files import read_json
+from bigclip.interop.torch_layers import linear_rows
+from bigclip.interop.weights_files import weights_file
 
 CROPS = {"center": "crop", "squash": "squash", "border": "pad"}  # likewise
 INTERPOLATIONS = ("bicubic", "bilinear")
-WEIGHTS = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
 POOLS = {"token": "class", "avg": "mean", "map": "map"}  # their name -> ours
 ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_tanh", "quick_gelu": "quick_gelu"}
 _CROP_PART = 0.875
+# What happens to pictures where crop_pct is not one, there and here.
+_SCALED = {
+    "crop": "resizes the shorter side of pictures to {} and cuts the middle out",
+    "squash": "squashes pictures to {} and cuts the middle out",
+    "pad": "resizes the longer side of pictures to {} and cuts off or pads what differs",
+}
+_HERE = {
+    "crop": "cut after resizing the shorter side to",
+    "squash": "squashed to",
+    "pad": "padded after resizing the longer side to",
+}
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # their default
 # Arguments that must have one value, since our tower computes nothing else.
 _FIXED = {
@@ -83,10 +94,7 @@ def read(path: Path, options: ReadOptions) -> Imported:
     inner = config.get("pretrained_cfg", config)  # older files are flat
     if not isinstance(inner, Mapping):
         raise ConfigError(f"{place}: pretrained_cfg is no object.")
-    found = [path / name for name in WEIGHTS if (path / name).is_file()]
-    if not found:
-        raise ConfigError(f"{path} holds no weights: {' or '.join(WEIGHTS)}.")
-    weights = open_weights(found[0])
+    weights = open_weights(weights_file(path))
     fields = trunk_geometry(weights, _told(config, inner, str(place)), str(path))
     arch = models.architecture("clip-vit-b-32")
     ignored = zero_biases(weights, "")
@@ -240,10 +248,8 @@ def read_preprocess(
     part = config.get("crop_pct", _CROP_PART)
     notes: tuple[str, ...] = ()
     if part != 1:
-        notes = (
-            f"timm resizes pictures to {image_size} / {str(part)[:10]} pixels and cuts the middle "
-            f"out (crop_pct); here they are resized to {image_size}.",
-        )
+        size = f"{image_size} / {str(part)[:10]} pixels (crop_pct)"
+        notes = (f"timm {_SCALED[mode].format(size)}; here they are {_HERE[mode]} {image_size}.",)
     mean, std = (config.get(name, default) for name, default in _IMAGENET.items())
     try:
         prepare = Preprocess(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bigclip.interop.mapping import Row
-from bigclip.interop.openai_rows import linear_rows, norm_rows, packed_rows
+from bigclip.interop.torch_layers import linear_rows, norm_rows, packed_rows
 
 
 def trunk_rows(image: Mapping[str, Any], prefix: str = "") -> tuple[Row, ...]:

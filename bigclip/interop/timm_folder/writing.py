@@ -3,25 +3,22 @@
 Every geometry goes out: a name of timm's registry fixes the epsilon, and `model_args` all else.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from bigclip import models
 from bigclip.config import ConfigError
 from bigclip.data.preprocess import Preprocess
-from bigclip.interop.files import Spec, write_safetensors
+from bigclip.interop.files import write_safetensors
 from bigclip.interop.geometry import mlp_ratio
-from bigclip.interop.openai_rows import Extra, ReadArray
+from bigclip.interop.json_files import write_json
 from bigclip.interop.outgoing import Outgoing
 from bigclip.interop.timm_folder.reading import ACTIVATIONS, CROPS, INTERPOLATIONS, POOLS, rows
-from bigclip.interop.json_files import write_json
+from bigclip.interop.torch_layers import FOLDED, Extra, positions_with_bias, zeros
 
 # What differs between these two but for the sizes is their epsilon.
 _BY_EPSILON = {1e-6: "vit_base_patch16_224", 1e-5: "vit_base_patch16_clip_224"}
-_FLOAT32 = np.dtype(np.float32)
 
 
 def write(folder: Path, model: Outgoing) -> None:
@@ -119,11 +116,6 @@ def check_trunk(image: Mapping[str, Any], where: str) -> None:
         )
 
 
-def zeros(length: int) -> tuple[Spec, Callable[[ReadArray], np.ndarray]]:
-    """Say a bias that is always there: so many zeros."""
-    return Spec((length,), _FLOAT32), lambda _: np.zeros(length, np.float32)
-
-
 def trunk_extra(image: Mapping[str, Any], prefix: str = "") -> tuple[Extra, tuple[str, ...]]:
     """Say what is computed: timm has a bias of patches exactly where nothing normalises behind.
 
@@ -139,13 +131,4 @@ def trunk_extra(image: Mapping[str, Any], prefix: str = "") -> tuple[Extra, tupl
         return ({}, ()) if image["patch_bias"] else (no_bias, ())
     if not image["patch_bias"]:
         return {}, ()
-    first = 1 if image["pool"] == "class" else 0  # a class token is no patch
-    count = first + (image["image_size"] // image["patch_size"]) ** 2
-
-    def positions(read: ReadArray) -> np.ndarray:
-        table = np.array(read("image/position"), np.float32)
-        table[first:] += read("image/stem/bias")
-        return table[None]
-
-    spec = Spec((1, count, image["width"]), _FLOAT32)
-    return {f"{prefix}pos_embed": (spec, positions)}, ("image/position", "image/stem/bias")
+    return {f"{prefix}pos_embed": positions_with_bias(image, lead=True)}, FOLDED
