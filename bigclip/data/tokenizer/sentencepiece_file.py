@@ -4,7 +4,9 @@ The published ones, with the options that give their models' ids:
 
     SigLIP (arXiv 2303.15343): the C4 model of 32,000 pieces, T5's. No bos; eos, id 1, is behind
         every text and fills up, too.
-        context_length=64 (so400m14 at 224: 16), pad="</s>", clean="canonical"
+        context_length=64 (so400m14 at 224: 16), pad="</s>"
+        clean="canonical" as in transformers and open_clip, without punctuation; "lower" as in
+        big_vision, where only the prompts of zero-shot classification have lost theirs
     SigLIP 2 (arXiv 2502.14786): Gemma's model of 256,000 pieces, pad 0, eos 1, bos 2. Lower case.
         context_length=64, bos="none", clean="lower"
     mT5: 250,100 pieces, pad 0, eos 1.

@@ -5,8 +5,8 @@ The ids are those that the class gives with padding="max_length" and truncation=
 - a text that spells a special token ("<|endoftext|>"): here it is cut up like any other;
 - OpenAI's vocabulary: here texts are repaired and HTML entities undone first, as OpenAI's own code
   does, and transformers does not;
-- `SiglipTokenizer`: here "_" becomes a blank and texts are repaired first, as in training; there
-  it is dropped;
+- `SiglipTokenizer`: here texts are repaired first, as open_clip does for these models, and "_"
+  becomes a blank, as in the prompts of SigLIP's authors; there it is dropped;
 - Gemma's vocabulary: here texts become lower case, as in SigLIP 2's training, also where the class
   forgets about it.
 """
@@ -169,8 +169,8 @@ def _sentencepiece(
         clean, bos, eos = "canonical", "none", tokens["eos"] or "</s>"
         pad: str | None = tokens["pad"] or "</s>"
         notes = (
-            'The tokenizer is SigLIP\'s: texts are repaired (ftfy) first, and "_" becomes a blank '
-            "as in training; transformers drops it.",
+            'The tokenizer is SigLIP\'s: texts lose their punctuation as in transformers, "_" '
+            "becomes a blank (there it is dropped), and texts are repaired (ftfy) first.",
         )
     else:
         clean, notes = _cleaning(name, config)

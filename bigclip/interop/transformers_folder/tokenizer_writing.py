@@ -2,8 +2,8 @@
 
 All goes out as a `tokenizer.json` with everything in it: cleaning, cutting, start and end of text.
 A SentencePiece model is laid out as one, too, and lies beside it as `spiece.model`: transformers
-has a `SiglipTokenizer` that reads it, but that drops "_" and keeps curly quotes, where SigLIP's
-training, and ours, did not.
+has a `SiglipTokenizer` that reads it, but that drops "_" and keeps curly quotes, where the rule
+"canonical" does not.
 
 The ids are ours with padding="max_length" and truncation=True, but for some texts that need repair:
 see `cleaning`.
