@@ -31,8 +31,8 @@ def check_tokenizer(imported: Imported, arch: Mapping[str, Any]) -> None:
     if tokenizer.vocab_size > rows:
         raise ConfigError(
             f"{where}: the tokenizer gives ids up to {tokenizer.vocab_size - 1}, and the model's "
-            f"table of tokens has {rows} rows: it belongs to another model. Give the model's own "
-            "with --tokenizer."
+            f"table of tokens has {rows} rows: it belongs to another model. "
+            + ("Give the model's own with --tokenizer." if imported.manifest is None else "")
         )
     special = {"sot": tokenizer.sot, "eot": tokenizer.eot, "pad": tokenizer.pad}
     for name, number in special.items():

@@ -104,6 +104,8 @@ def read(path: Path, options: ReadOptions) -> Imported:
         arch, loss = models.architecture(task["architecture"]), task["loss"]
         preprocess = Preprocess(**manifest["preprocess"])
         tokenizer = Tokenizer.from_dict(manifest["tokenizer"])
+    except ConfigError as error:
+        raise _damaged(weights, str(error)) from error
     # What libraries of tokenizers raise for damaged data is nowhere listed.
     except Exception as error:
         raise _damaged(weights, f"{type(error).__name__}: {error}") from error
@@ -171,7 +173,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def _damaged(weights: Weights, why: str) -> ConfigError:
-    return ConfigError(f"{weights.path}: its manifest cannot be used: {why[:300]}.")
+    return ConfigError(f"{weights.path}: its manifest cannot be used: {why[:300].rstrip('.')}.")
 
 
 _USAGE = """\
