@@ -54,9 +54,13 @@ class _Reference(TorchReference):
 
 _USAGE = """\
 import timm
+import torch
+from PIL import Image
 
 model = timm.create_model("local-dir:{path}", pretrained=True).eval()
-transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))"""
+transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+with torch.no_grad():
+    features = model(transform(Image.open("picture.png").convert("RGB"))[None])"""
 
 FORMAT = Format(
     name="timm",
@@ -67,6 +71,7 @@ FORMAT = Format(
     write=write,
     reference=_Reference,
     install="pip install torch timm",
+    towers=("image",),
     needs=("torch", "timm"),
     usage=_USAGE,
     library="timm",
