@@ -6,12 +6,12 @@ from typing import Any
 
 from bigclip.config import ConfigError
 from bigclip.data.tokenizer import Tokenizer, clip_bpe
+from bigclip.interop.clip_tokenizer import VOCABULARY
 from bigclip.interop.json_files import read_json
 
 Merges = list[tuple[str, ...]]
 
 _MAX_ID = 1 << 24
-_NUM_OPENAI = 49408
 _WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
@@ -73,7 +73,7 @@ def openai_tokenizer(
         names: of the special tokens, bos, eos and pad.
         length: L.
     """
-    if not isinstance(vocabulary, dict) or len(vocabulary) != _NUM_OPENAI:
+    if not isinstance(vocabulary, dict) or len(vocabulary) != VOCABULARY:
         return None
     data = clip_bpe(context_length=length).to_dict()
     model = data["pieces"]["model"]
