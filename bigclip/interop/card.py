@@ -49,7 +49,7 @@ def _usage(model: Outgoing, format: Format, path: str) -> str:
 
 
 def _summary(model: Outgoing, towers: Sequence[str]) -> str:
-    kind = "An image-text model" if len(towers) > 1 else f"The {towers[0]} tower of one"
+    kind = "An image-text model" if len(towers) > 1 else f"The {towers[0]} tower of a model"
     origin = model.manifest.get("origin")
     if origin:
         return f"{kind}, imported from {origin['format']} ({origin['source']})."
