@@ -9,7 +9,8 @@ Names are `<family>-<size>-<patch>` with the image size behind it where a family
 
     clip-vit-b-32 ...          OpenAI's CLIP (arXiv 2103.00020)
     clip-rn50 ...              its ResNets, clip-rn50x4 to clip-rn50x64 larger in every respect
-    openclip-vit-h-14 ...      LAION's larger CLIPs (open_clip model configs)
+    openclip-vit-b-32 ...      LAION's and DataComp's CLIPs, to bigG (open_clip model configs);
+                               -quickgelu: others' of the sizes H and bigG, with OpenAI's GELU
     siglip-b-16-224 ...        SigLIP (arXiv 2303.15343); siglip-b-16-256-i18n: multilingual
     siglip2-b-16-224 ...       SigLIP 2 (arXiv 2502.14786): Gemma's vocabulary
     tiny-*                     for tests and for small data on small machines

@@ -7,7 +7,15 @@ import numpy as np
 import PIL.Image
 import pytest
 import sentencepiece
-from open_clip_models import ARCHITECTURES, FOLDED, SMALL, made, name_for_timm, name_in_timm
+from open_clip_models import (
+    ARCHITECTURES,
+    FOLDED,
+    SMALL,
+    made,
+    name_for_timm,
+    name_in_timm,
+    named_siglip,
+)
 from random_models import (
     WORDS,
     InMemory,
@@ -48,6 +56,14 @@ def test_open_clip_gives_the_same(what, open_clip, tmp_path):
     ours = made(what).save(tmp_path / "m")
     path = send_out(FORMAT, ours, tmp_path / "o")
     assert_proven(figures(ours, FORMAT.reference(path)))
+
+
+def test_a_siglip_with_the_other_gelu_differs_by_that_alone(open_clip, tmp_path):
+    arch = named_siglip(activation="gelu")
+    ours = InMemory(arch, tokenizer=made("siglip").tokenizer, loss="sigmoid").save(tmp_path / "m")
+    found = figures(ours, FORMAT.reference(send_out(FORMAT, ours, tmp_path / "o")))
+    assert 1e-5 < found["image embeddings"] < 2e-3
+    assert_proven({**found, "image embeddings": 0, "logits": 0})
 
 
 CONFIGS = {

@@ -11,6 +11,7 @@ from bigclip.interop.big_vision.tables import Layout, Tower, rows
 from bigclip.interop.files import Spec, write_npz
 from bigclip.interop.format import ReadArray
 from bigclip.interop.outgoing import Outgoing
+from bigclip.interop.torch_layers import zeros as _zeros
 
 _FLOAT32 = np.dtype(np.float32)
 _PREFIX = "params/"
@@ -106,7 +107,3 @@ def _folded(arch: Mapping[str, Any], layout: Layout) -> tuple[Made, list[str]]:
 
 def _class_token(read: ReadArray) -> np.ndarray:
     return (read("image/class_token") + read("image/position")[:1])[None]
-
-
-def _zeros(length: int) -> tuple[Spec, Callable[[ReadArray], np.ndarray]]:
-    return Spec((length,), _FLOAT32), lambda _: np.zeros(length, np.float32)

@@ -6,6 +6,8 @@ import numpy as np
 
 from bigclip.interop.files import Spec
 from bigclip.interop.mapping import Row, Shape
+from bigclip.interop.torch_layers import linear_rows as _linear
+from bigclip.interop.torch_layers import norm_rows as _norm
 
 CLASSES = {"clip": "CLIPModel", "siglip": "SiglipModel", "siglip2": "Siglip2Model"}  # model_type
 
@@ -57,17 +59,6 @@ def rows(model_type: str) -> tuple[Row, ...]:
         Row("logit_bias", _LOGIT_BIAS, "scalar"),
         *shared,
     )
-
-
-def _linear(ours: str, theirs: str) -> tuple[Row, ...]:
-    return (
-        Row(f"{ours}/kernel", f"{theirs}.weight", "transpose"),
-        Row(f"{ours}/bias", f"{theirs}.bias"),
-    )
-
-
-def _norm(ours: str, theirs: str) -> tuple[Row, ...]:
-    return Row(f"{ours}/scale", f"{theirs}.weight"), Row(f"{ours}/bias", f"{theirs}.bias")
 
 
 def _block(ours: str, theirs: str) -> tuple[Row, ...]:
