@@ -135,7 +135,7 @@ def _export(
         else:
             ours = api.load(source, step=step, ema=ema, dtype="float32")
             figures = compare(ours, format.reference(written))
-        check(figures, str(dest))
+        check(figures, str(dest), model.notes)
         return figures
 
     figures = export_model(model, format, dest, verify=proof if verify else None)

@@ -98,7 +98,7 @@ def compare(model: Model, reference: Reference, *, num_pictures: int = 8) -> lis
         if _is_unit(image_emb):  # it came out of a pair, which normalises
             ours = _unit(ours)
         return [*figures, _difference("image features", told[0], ours, image_emb)]
-    figures += _compare_ids(reference, inputs)
+    figures += _compare_ids(model, reference, inputs)
     ours_text = model.embed_texts(inputs.texts)
     text = _difference("text embeddings", told[1], ours_text, _unit(text_emb))
     if image_emb is None:
@@ -130,8 +130,8 @@ def _is_unit(x: np.ndarray) -> bool:
     return bool(np.allclose(np.linalg.norm(x, axis=-1), 1, atol=1e-4))
 
 
-def check(figures: Sequence[Figure], where: str) -> None:
-    """Refuse a conversion whose figures do not pass.
+def check(figures: Sequence[Figure], where: str, notes: Sequence[str] = ()) -> None:
+    """Refuse a conversion whose figures do not pass; `notes` may tell why.
 
     Raises:
         ConfigError: lists them.
@@ -145,7 +145,9 @@ def check(figures: Sequence[Figure], where: str) -> None:
         raise ConfigError(
             f"{where}: the two frameworks disagree, so nothing was written:\n"
             + "\n".join(lines)
-            + "\nThis is a bug of bigclip or of the other framework's version: please report it."
+            + "".join(f"\nnote: {note}" for note in notes)
+            + "\nWhere no note explains it, this is a bug of bigclip or of the other framework's "
+            "version: please report it. Without --verify it is written as it is."
         )
 
 
@@ -170,11 +172,19 @@ def _compare_pixels(model: Model, reference: Reference, inputs: _Inputs) -> list
     return [Figure("pixels", told, value, "grey levels", _MAX_GREY_LEVELS)]
 
 
-def _compare_ids(reference: Reference, inputs: _Inputs) -> list[Figure]:
+def _compare_ids(model: Model, reference: Reference, inputs: _Inputs) -> list[Figure]:
     theirs = reference.ids(inputs.texts)
     if theirs is None:
         return []
-    same = [np.array_equal(a, b) for a, b in zip(inputs.ids, theirs, strict=True)]
+    text = model.manifest["task"]["architecture"]["text"]
+    # What follows the end of the text counts only where it is seen.
+    unseen = text["causal"] and text["pool"] == "eot"
+
+    def seen(row: np.ndarray) -> np.ndarray:
+        return row[: row.argmax() + 1] if unseen else row
+
+    pairs = zip(inputs.ids, theirs, strict=True)
+    same = [np.array_equal(seen(ours), seen(other)) for ours, other in pairs]
     plain, awkward = same[: len(_TEXTS)], same[len(_TEXTS) :]
     odd = [text for text, equal in zip(_AWKWARD_TEXTS, awkward, strict=True) if not equal]
     note = f"cut otherwise there: {odd}" if odd else ""

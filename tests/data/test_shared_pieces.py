@@ -111,3 +111,11 @@ def test_another_cleaning_is_told_by_a_text(foxes):
     told, is_other = difference(foxes, changed(foxes, clean="none"))
     assert not is_other
     assert told.startswith("the text 'A Photo of")
+
+
+def test_an_end_that_fills_up_differs_in_padding_alone():
+    """OpenAI's vocabulary pads with 0 here, and with the end of the text in transformers."""
+    old = train_tokenizer(["red fox"] * 8, vocab_size=300, context_length=7)
+    new = Tokenizer.from_dict({**old.to_dict(), "pad": old.eot})
+    assert difference(old, new, padding_counts=False) == ("", False)
+    assert difference(old, new)[0] == f"pad was {old.pad} and is {old.eot}"

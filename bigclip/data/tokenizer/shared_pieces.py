@@ -201,9 +201,11 @@ def difference(old: Tokenizer, new: Tokenizer, *, padding_counts: bool = True) -
 
 def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
     ids = tokenizer([text])[0].tolist()
+    length = len(ids)
     while ids and ids[-1] == tokenizer.pad:
         ids.pop()
-    return ids
+    # Where the end of the text fills up, too, the first of them is no padding.
+    return [*ids, tokenizer.eot] if len(ids) < length and tokenizer.pad == tokenizer.eot else ids
 
 
 def _shown(piece: Piece) -> str:
