@@ -23,7 +23,8 @@ def shape_of(weights: Weights, name: str, num_axes: int) -> tuple[int, ...]:
     shape = weights[name].shape
     if len(shape) != num_axes or 0 in shape:
         raise ConfigError(
-            f"{weights.path}: {name} has shape {list(shape)}; {num_axes} axes are needed."
+            f"{weights.path}: {name} has shape {list(shape)}; {num_axes} axes, none empty, "
+            "are needed."
         )
     return shape
 

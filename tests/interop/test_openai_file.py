@@ -111,7 +111,7 @@ def test_buffers_are_passed_over_and_half_precision_is_widened(arch, small, tmp_
         ({"ln_final.bias": np.zeros(7, np.float32)}, r"ln_final.bias \[7\]"),
         ({"text_projection": None}, "has no array 'text_projection'"),
         ({"visual.positional_embedding": np.zeros((9, 192))}, "8 positions of patches"),
-        ({"visual.conv1.weight": np.zeros((192, 3, 8))}, "4 axes are needed"),
+        ({"visual.conv1.weight": np.zeros((192, 3, 8))}, "4 axes, none empty, are needed"),
         ({"visual.conv1.weight": np.zeros((65, 3, 8, 8))}, "65 does not divide into heads of 64"),
         ({"transformer.resblocks.7.ln_2.bias": np.zeros(128)}, "no layer transformer.resblocks.3"),
     ],

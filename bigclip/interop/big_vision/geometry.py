@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from bigclip.config import ConfigError
 from bigclip.interop.big_vision.tables import ENCODERS, Layout, Tower, parts
 from bigclip.interop.files import Weights
+from bigclip.interop.geometry import shape_of
 
 _MAX_DEPTH = 1000  # no ViT has more than 100 layers
 # Newest first: `vit.fix_old_checkpoints` knows them all.
@@ -79,7 +80,7 @@ def image_fields(weights: Weights, tower: Tower) -> tuple[dict[str, Any], Positi
     kernel = f"{root}embedding/kernel"
     table = None if tower.positions is None else root + tower.positions
     _refuse_image(weights, root, kernel, table)
-    height, patch_size, channels, width = _shape(weights, kernel, 4)
+    height, patch_size, channels, width = shape_of(weights, kernel, 4)
     if height != patch_size or channels != 3:
         raise ConfigError(
             f"{weights.path}: {kernel} {list(weights[kernel].shape)}: patches of {height} x "
@@ -94,7 +95,7 @@ def image_fields(weights: Weights, tower: Tower) -> tuple[dict[str, Any], Positi
     block = _block(weights, tower, "image")
     if pool == "map":
         query = f"{root}MAPHead_0/MultiHeadDotProductAttention_0/query/kernel"
-        heads = _shape(weights, query, 3)[1]
+        heads = shape_of(weights, query, 3)[1]
         if heads != block["num_heads"]:
             raise ConfigError(
                 f"{weights.path}: {query} has {heads} heads and the layers {block['num_heads']}; "
@@ -138,7 +139,7 @@ def _refuse_image(weights: Weights, root: str, kernel: str, table: str | None) -
 def _positions(weights: Weights, table: str | None) -> Positions:
     if table is None:
         return Positions(None, 0, class_row=False)
-    _, rows, _ = _shape(weights, table, 3)
+    _, rows, _ = shape_of(weights, table, 3)
     grid = math.isqrt(rows)
     if grid * grid == rows:
         return Positions(table, grid, class_row=False)
@@ -169,10 +170,10 @@ def text_fields(weights: Weights, tower: Tower) -> dict[str, Any]:
             f"{weights.path}: {root}MAPHead_0: its text tower pools by attention; bigclip's takes "
             f"the last token. {_IMAGE_ALONE[0].upper()}{_IMAGE_ALONE[1:]}."
         )
-    vocab_size, width = _shape(weights, f"{root}Embed_0/embedding", 2)
+    vocab_size, width = shape_of(weights, f"{root}Embed_0/embedding", 2)
     return {
         "vocab_size": vocab_size,
-        "context_length": _shape(weights, f"{root}pos_embedding", 3)[1],
+        "context_length": shape_of(weights, f"{root}pos_embedding", 3)[1],
         "width": width,
         **_block(weights, tower, "text"),
         "causal": False,
@@ -186,7 +187,7 @@ def output_width(weights: Weights, tower: Tower, fields: Mapping[str, Any]) -> i
     """Return D of a tower."""
     if not fields["projection"]:
         return fields["width"]
-    return _shape(weights, f"{tower.root}head/kernel", 2)[1]
+    return shape_of(weights, f"{tower.root}head/kernel", 2)[1]
 
 
 def _head(weights: Weights, root: str) -> dict[str, bool]:
@@ -202,8 +203,8 @@ def _block(weights: Weights, tower: Tower, branch: str) -> dict[str, int]:
     names = parts(tower)
     first = f"{encoder}encoderblock{'' if tower.scanned else '_0'}/"
     axes = int(tower.scanned)  # in front of those of a layer
-    query = _shape(weights, f"{first}{names['attention']}/query/kernel", 3 + axes)
-    up = _shape(weights, f"{first}{names['mlp']}/Dense_0/kernel", 2 + axes)
+    query = shape_of(weights, f"{first}{names['attention']}/query/kernel", 3 + axes)
+    up = shape_of(weights, f"{first}{names['mlp']}/Dense_0/kernel", 2 + axes)
     depth = query[0] if tower.scanned else _depth(weights, encoder)
     if depth > _MAX_DEPTH:
         raise ConfigError(f"{weights.path}: {encoder} claims {depth} layers.")
@@ -222,14 +223,3 @@ def _depth(weights: Weights, encoder: str) -> int:
             f"{min(missing, key=int)} is not among them."
         )
     return len(numbers)
-
-
-def _shape(weights: Weights, name: str, axes: int) -> tuple[int, ...]:
-    if name not in weights:
-        raise ConfigError(f"{weights.path}: lacks {name}, which a model of big_vision has.")
-    shape = weights[name].shape
-    if len(shape) != axes or 0 in shape:
-        raise ConfigError(
-            f"{weights.path}: {name} has shape {list(shape)}; {axes} axes, none empty, are needed."
-        )
-    return shape

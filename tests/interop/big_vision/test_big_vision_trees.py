@@ -192,9 +192,9 @@ POOL = "img/MAPHead_0/MultiHeadDotProductAttention_0"
         ({f"{POOL}/query/kernel": floats(48, 2, 24)}, "has 2 heads and the layers 3"),
         ({"txt/head/kernel": floats(40, 7)}, "images' embeddings have 48 values, its texts' 7"),
         # What is missing.
-        ({"img/embedding/kernel": None}, "lacks params/img/embedding/kernel"),
+        ({"img/embedding/kernel": None}, "no array .params/img/embedding/kernel"),
         ({f"{LAYER}1/": None}, "2 layers, but encoderblock_1 is not among them"),
-        ({f"{LAYER}0/": None}, "lacks params/img/Transformer/encoderblock_0/"),
+        ({f"{LAYER}0/": None}, "no array .params/img/Transformer/encoderblock_0/"),
         ({"img/": None, "txt/": None}, "parameters begin with b, t"),
         # What nobody writes.
         ({f"{LAYER}999999999/LayerNorm_0/scale": floats(48)}, "4 layers, but encoderblock_3"),
