@@ -10,7 +10,7 @@ from bigclip.config import choose
 from bigclip.models.init import initializers
 from bigclip.models.norm import LayerNorm
 from bigclip.models.pooling import MapHead
-from bigclip.models.stems import ConvStem, PatchStem
+from bigclip.models.stems import ConvStem, PatchStem, check_size
 from bigclip.models.transformer import apply_blocks
 
 POOLS = ("class", "mean", "map")
@@ -65,12 +65,7 @@ class ImageTower(nn.Module):
         Raises:
             ValueError: the images are not of the size that the tower was built for.
         """
-        size = self.image_size
-        if images.shape[1:] != (size, size, 3):
-            raise ValueError(
-                f"images have shape {images.shape}, but this tower takes [b, {size}, {size}, 3]; "
-                "change the preprocessing's size or image_size of the architecture"
-            )
+        check_size(images, self.image_size)
         inits = initializers(
             self.init_scheme, width=self.width, depth=self.depth, mlp_width=self.mlp_width
         )

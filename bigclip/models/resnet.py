@@ -12,6 +12,7 @@ from bigclip.models.attention_pool import AttentionPool
 from bigclip.models.batch_norm import BATCH_NORMS, BatchNorm
 from bigclip.models.init import initializers
 from bigclip.models.remat import remat_block
+from bigclip.models.stems import check_size
 from bigclip.parallel.activations import shard_batch
 
 NUM_STAGES = 4
@@ -200,12 +201,7 @@ class ModifiedResNet(nn.Module):
         Raises:
             ValueError: the images are not of the size that the tower was built for.
         """
-        size = self.image_size
-        if images.shape[1:] != (size, size, 3):
-            raise ValueError(
-                f"images have shape {images.shape}, but this tower takes [b, {size}, {size}, 3]; "
-                "change the preprocessing's size or image_size of the architecture"
-            )
+        check_size(images, self.image_size)
         choose(self.batch_norm, dict.fromkeys(BATCH_NORMS), "image.batch_norm")
         fields = {
             "bn_eps": self.bn_eps,

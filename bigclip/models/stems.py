@@ -11,6 +11,19 @@ from bigclip.models.init import initializers
 from bigclip.models.norm import LayerNorm
 
 
+def check_size(images: jax.Array, size: int) -> None:
+    """Refuse images [b, H, W, 3] whose sides are not `size` pixels.
+
+    Raises:
+        ValueError: says which size the tower takes.
+    """
+    if images.shape[1:] != (size, size, 3):
+        raise ValueError(
+            f"images have shape {images.shape}, but this tower takes [b, {size}, {size}, 3]; "
+            "change the preprocessing's size or image_size of the architecture"
+        )
+
+
 class PatchStem(nn.Module):
     """Cut the image into patches and map each linearly, as every published ViT does.
 
