@@ -1,5 +1,6 @@
 """Losses: pure functions on embeddings, over the global batch."""
 
+from bigclip.losses.caption_mean import mean_over_captions
 from bigclip.losses.contrastive import sigmoid_loss, softmax_loss
 from bigclip.losses.pairs import (
     PairOptions,
@@ -15,6 +16,7 @@ __all__ = [
     "PairOptions",
     "Reduction",
     "choose_implementation",
+    "mean_over_captions",
     "num_pair_devices",
     "pair_bytes",
     "pair_flops",
