@@ -7,7 +7,8 @@ rules here pick and put together, as a pure function of (the record's captions, 
               the record lacks are passed over. Without weights: the record's first source.
     policy    "one_of": one text an example, by weight.
               "all": one text from every source in `weights`, in this order, which gives C
-              captions an example; for a missing source another one is drawn by weight.
+              captions an example, over which their losses are averaged; for a missing source
+              another one is drawn by weight.
     join      ["keywords"]: from these sources not one text is taken, but a random choice of them
               in random order, joined: "animal, face, fox".
     compose   {"name_and_keywords": ["name", "keywords"]}: a new source to be named in `weights`,
@@ -29,7 +30,8 @@ What papers that train on rewritten captions do, said so, with the original capt
         weights={"txt": 1, "vecap": 1}
     RWKV-CLIP (arXiv 2406.06973), the original, the synthetic and the generated one, by thirds:
         weights={"txt": 1, "synthetic": 1, "generated": 1}
-    DataCompDR (arXiv 2311.17049), the loss summed over the original and a synthetic one, of five:
+    DataCompDR (arXiv 2311.17049), the losses of the original and a synthetic one, of five (there
+    they are summed; here averaged, which is half of it):
         policy="all", weights={"txt": 1, "syn_text": 1}
 """
 

@@ -13,14 +13,14 @@ def caption_id(tokens: jax.Array) -> jax.Array:
     million, one is mistaken in a few million batches.
 
     Args:
-        tokens: int32 [b, L].
+        tokens: int32 [b, L], or [b, C, L] of C captions an example.
 
     Returns:
-        int32 [b, 2], equal where all tokens are.
+        int32 [b, 2] or [b, C, 2], equal where all tokens are.
     """
-    factors = np.random.default_rng(0).integers(1, 2**32, (tokens.shape[1], 2), np.uint32) | 1
+    factors = np.random.default_rng(0).integers(1, 2**32, (tokens.shape[-1], 2), np.uint32) | 1
     # Unsigned products wrap around, which is what the hash wants.
-    mixed = tokens.astype(jnp.uint32)[:, :, None] * jnp.asarray(factors)
+    mixed = tokens.astype(jnp.uint32)[..., None] * jnp.asarray(factors)
     # The high bits depend on all lower ones; fold them down, or a difference of 2^31 goes unseen.
     mixed = mixed ^ (mixed >> 15)
-    return jax.lax.bitcast_convert_type(mixed.sum(axis=1, dtype=jnp.uint32), jnp.int32)
+    return jax.lax.bitcast_convert_type(mixed.sum(axis=-2, dtype=jnp.uint32), jnp.int32)

@@ -1,4 +1,11 @@
-"""Two towers and a contrastive loss over all pairs of the global batch: CLIP, SigLIP and kin."""
+"""Two towers and a contrastive loss over all pairs of the global batch: CLIP, SigLIP and kin.
+
+An example may come with C captions, as with the caption policy "all" of `bigclip.data.captions`.
+Then the images are paired with everyone's first captions, with everyone's second ones, and so on,
+and the loss is the mean of these C losses. DataCompDR (MobileCLIP, arXiv 2311.17049) takes their
+sum; the mean is that sum divided by C, so that a loss reads the same, and a clip of the gradient
+means the same, for any number of captions.
+"""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -9,7 +16,7 @@ import jax.numpy as jnp
 
 from bigclip import models
 from bigclip.config import ConfigError, call, choose, plain, resolve
-from bigclip.losses import PairOptions, sigmoid_loss, softmax_loss
+from bigclip.losses import PairOptions, mean_over_captions, sigmoid_loss, softmax_loss
 from bigclip.tasks.captions import caption_id
 from bigclip.tasks.task import STATISTICS, Examples, Outputs, Params, Task
 
@@ -20,6 +27,7 @@ _DEFAULTS: dict[str, dict[str, float | None]] = {
     "softmax": {"init_logit_scale": 1 / 0.07, "init_logit_bias": None, "max_logit_scale": 100.0},
     "sigmoid": {"init_logit_scale": 10.0, "init_logit_bias": -10.0, "max_logit_scale": None},
 }
+_SCALARS = ("log_logit_scale", "logit_bias")  # the parameters of the pairs
 _LARGEST = 1_000_000  # a scale or bias of logits beyond it is a mistake or an attack
 
 
@@ -37,6 +45,15 @@ def normalise_pixels(images: jax.Array, mean: Sequence[float], std: Sequence[flo
     scale = 1.0 / (255.0 * jnp.asarray(std, jnp.float32))
     shift = jnp.asarray(mean, jnp.float32) / jnp.asarray(std, jnp.float32)
     return images.astype(jnp.float32) * scale - shift
+
+
+def _check_num_captions(num_captions: Any) -> None:
+    if num_captions is None:
+        return
+    if isinstance(num_captions, bool) or not isinstance(num_captions, int) or num_captions < 1:
+        raise ConfigError(
+            f"config.task.num_captions must be 1 or more, or None, not {num_captions!r:.80}."
+        )
 
 
 def _check_number(name: str, value: Any) -> None:
@@ -63,6 +80,7 @@ def contrastive(
     attention: str = "auto",
     mean: Sequence[float],
     std: Sequence[float],
+    num_captions: int | None = None,
 ) -> Task:
     """Build the task.
 
@@ -86,6 +104,8 @@ def contrastive(
             or "plain".
         mean: pixel mean per channel, of the preprocessing.
         std: pixel deviation per channel.
+        num_captions: C, if examples come with several texts, int32 [b, C, L]; None if with one,
+            int32 [b, L]. Of a run, its data decide it (`config.data.captions`).
 
     Raises:
         ConfigError: for unknown names, and for options of a wrong type, out of their bounds or that
@@ -106,6 +126,7 @@ def contrastive(
         ("max_logit_scale", max_logit_scale),
     ):
         _check_number(name, value)
+    _check_num_captions(num_captions)
     if not isinstance(scan, bool):
         raise ConfigError(f"config.task.scan must be True or False, not {scan!r}.")
     if init_logit_scale <= 0 or (max_logit_scale and init_logit_scale > max_logit_scale):
@@ -145,6 +166,17 @@ def contrastive(
         emb, _ = text_tower.apply({"params": params["text"]}, tokens)
         return normalise(emb)
 
+    def embed_captions(params: Params, tokens: jax.Array) -> jax.Array:
+        own = () if num_captions is None else (num_captions,)
+        if tokens.shape[1:-1] != own:
+            raise ValueError(
+                f"text has the shape {tokens.shape}, but this task takes "
+                f"{'[b, L]' if num_captions is None else f'[b, {num_captions}, L]'}: build it with "
+                "num_captions = C for texts [b, C, L], with None for [b, L]."
+            )
+        emb = embed_texts(params, tokens.reshape(-1, tokens.shape[-1]))
+        return emb.reshape(*tokens.shape[:-1], -1)
+
     def image_features(
         params: Params, images: jax.Array, layers: tuple[str, ...]
     ) -> dict[str, jax.Array]:
@@ -167,7 +199,7 @@ def contrastive(
         )
         outputs = {
             "image_emb": normalise(image_emb),
-            "text_emb": embed_texts(params, examples["text"]),
+            "text_emb": embed_captions(params, examples["text"]),
         }
         if statistics:
             outputs[STATISTICS] = {"image": statistics}
@@ -175,22 +207,32 @@ def contrastive(
             outputs["caption_id"] = caption_id(examples["text"])
         return outputs
 
+    def pair_loss(
+        shared: dict[str, jax.Array], text_emb: jax.Array, ids: jax.Array | None
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        logit_scale = jnp.exp(shared["log_logit_scale"])
+        inputs = (shared["image_emb"], text_emb, logit_scale)
+        more = {"pairs": how_pairs, "caption_id": ids}
+        if loss == "softmax":
+            value, metrics = softmax_loss(*inputs, **more)
+            return value, {**metrics, "logit_scale": logit_scale}
+        value, metrics = sigmoid_loss(*inputs, shared["logit_bias"], **more)
+        return value, {
+            **metrics,
+            "logit_scale": logit_scale,
+            "logit_bias": shared["logit_bias"],
+        }
+
     def objective(
         params: Params, outputs: Outputs, progress: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         del progress  # these losses do not change over the run
-        logit_scale = jnp.exp(params["log_logit_scale"])
-        inputs = (outputs["image_emb"], outputs["text_emb"], logit_scale)
-        more = {"pairs": how_pairs, "caption_id": outputs.get("caption_id")}
-        if loss == "softmax":
-            value, metrics = softmax_loss(*inputs, **more)
-            return value, {**metrics, "logit_scale": logit_scale}
-        value, metrics = sigmoid_loss(*inputs, params["logit_bias"], **more)
-        return value, {
-            **metrics,
-            "logit_scale": logit_scale,
-            "logit_bias": params["logit_bias"],
-        }
+        shared = {name: params[name] for name in _SCALARS if name in params}
+        shared["image_emb"] = outputs["image_emb"]
+        text_emb, ids = outputs["text_emb"], outputs.get("caption_id")
+        if text_emb.ndim == 2:
+            return pair_loss(shared, text_emb, ids)
+        return mean_over_captions(pair_loss, shared, text_emb, ids)
 
     def score(params: Params, image_emb: jax.Array, text_emb: jax.Array) -> jax.Array:
         cosine = jnp.matmul(image_emb, text_emb.T, precision=jax.lax.Precision.HIGHEST)
@@ -213,8 +255,10 @@ def contrastive(
         towers={"image": ("image",), "text": ("text",)},
         score=score,
         constrain=constrain,
-        rules=(*models.PARTITION_RULES, ("log_logit_scale|logit_bias", ())),
-        flops_per_example=models.image_flops(arch, drop=True) + models.text_flops(arch),
+        rules=(*models.PARTITION_RULES, ("|".join(_SCALARS), ())),
+        num_captions=num_captions,
+        flops_per_example=models.image_flops(arch, drop=True)
+        + (num_captions or 1) * models.text_flops(arch),
         manifest=plain(
             {
                 "name": "contrastive",

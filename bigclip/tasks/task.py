@@ -22,7 +22,8 @@ import jax
 from bigclip.parallel import Rules
 
 Params = Any  # a tree of float32 arrays
-Examples = dict[str, jax.Array]  # "image": uint8 [b, H, W, 3], "text": int32 [b, L], ...
+# "image": uint8 [b, H, W, 3], "text": int32 [b, L] or, of C captions each, [b, C, L], ...
+Examples = dict[str, jax.Array]
 Outputs = dict[str, Any]  # what `forward` gives: arrays [b, ...], one row per example
 # The one output without batch axis, where there is any: new values of running statistics, as a tree
 # with the paths of the parameters that they replace. `objective` does not get it.
@@ -64,7 +65,10 @@ class Task(NamedTuple):
             tiles. Larger is a better match.
         constrain: (params) -> params, applied after each update (the clip of the logit scale).
         rules: partition rules that cover every parameter.
-        flops_per_example: matrix-product FLOPs of one example's forward pass, without the pairs.
+        num_captions: C, where each example comes with several texts, [b, C, L]; None where with
+            one, [b, L].
+        flops_per_example: matrix-product FLOPs of one example's forward pass, all of its texts
+            included, without the pairs.
         manifest: what rebuilds the task: its name in `TASKS` and its arguments, as plain data.
     """
 
@@ -79,5 +83,6 @@ class Task(NamedTuple):
     score: Callable[[Params, Any, Any], jax.Array]
     constrain: Callable[[Params], Params]
     rules: Rules
+    num_captions: int | None
     flops_per_example: float
     manifest: dict[str, Any]

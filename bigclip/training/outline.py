@@ -11,6 +11,7 @@ import optax
 from jax.sharding import Mesh
 
 from bigclip.config import ConfigError, call, check, plain
+from bigclip.data.captions import CaptionChooser
 from bigclip.data.pipeline import data_options
 from bigclip.data.preprocess import Preprocess
 from bigclip.data.sources import Source
@@ -73,6 +74,12 @@ class Rule(NamedTuple):
     schedule: Schedule
 
 
+def _num_captions(block: Mapping[str, Any]) -> int | None:
+    """C of the batches' text [b, C, L]; None where it is [b, L]."""
+    chooser = call(CaptionChooser, block, "data.captions")
+    return chooser.num_captions if chooser.policy == "all" else None
+
+
 def outline(
     *,
     task: Mapping[str, Any],
@@ -92,7 +99,7 @@ def outline(
 
     Args:
         task: see `experiment`, as for all that follow.
-        data: only checked.
+        data: only checked, and asked how many captions an example has.
         preprocess: see `Preprocess`.
         tokenizer: only checked.
         optimizer: checked here, built by `learning_rule`.
@@ -117,7 +124,9 @@ def outline(
     saving = call(checkpoint_options, checkpoints or {}, "checkpoints")
 
     prepare = call(Preprocess, preprocess, "preprocess")
-    built = make_task(task, mean=prepare.mean, std=prepare.std)
+    built = make_task(
+        task, mean=prepare.mean, std=prepare.std, num_captions=_num_captions(data["captions"])
+    )
     where = call(make_mesh, mesh or {}, "mesh", devices=devices)
     check_batch(where, batch_size, micro_batch_size)
     return Outline(
