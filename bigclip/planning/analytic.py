@@ -3,12 +3,13 @@
 What a GPU plan consists of, and what orders the trials of a sweep. Parameters and optimizer state
 are exact (shapes and shardings). Activations are
 
-    b (kept + 2 kept_none / layers) / tensor + 32 D b' + gradients
+    b (kept + 2 kept_none / layers) / tensor + 16 (1 + C) D b' + gradients
 
-with b examples of a micro-batch and b' of the batch on a device, what the backward pass keeps of
-an example (`residuals`), what one layer at work holds in its two passes, the embeddings with their
-gradients, and the parameters' float32 gradients. The tests hold that against the TPU compiler's
-figure, within a factor of 1.5. Traffic is counted in `communication`.
+with b examples of a micro-batch and b' of the batch on a device, C captions of an example, what the
+backward pass keeps of an example (`residuals`), what one layer at work holds in its two passes, the
+embeddings with their gradients, and the parameters' float32 gradients. The tests hold that against
+the TPU compiler's figure, within a factor of 1.5. The loss holds the pairs of one caption at a
+time. Traffic is counted in `communication`.
 """
 
 import math
@@ -46,7 +47,7 @@ class Tower(NamedTuple):
     recomputed_flops: Mapping[str, int]
 
 
-def _transformer(fields: Mapping[str, Any], num_tokens: int) -> Tower:
+def _transformer(fields: Mapping[str, Any], num_tokens: int, num_sequences: int = 1) -> Tower:
     # "full" computes all products of a layer again but the MLP's last, whose result nothing needs;
     # "dots_no_batch" the two of attention.
     width, depth = fields["width"], fields["depth"]
@@ -54,8 +55,11 @@ def _transformer(fields: Mapping[str, Any], num_tokens: int) -> Tower:
     products = depth * 2 * num_tokens * (4 * width**2 + width * fields["mlp_width"])
     return Tower(
         depth,
-        depth * num_tokens * width,
-        {"dots_no_batch": attention, "full": attention + products},
+        num_sequences * depth * num_tokens * width,
+        {
+            "dots_no_batch": num_sequences * attention,
+            "full": num_sequences * (attention + products),
+        },
     )
 
 
@@ -69,10 +73,10 @@ def _resnet(image: Mapping[str, Any]) -> Tower:
     )
 
 
-def towers(arch: Mapping[str, Any]) -> dict[str, Tower]:
-    """The two towers of an architecture."""
+def towers(arch: Mapping[str, Any], num_captions: int = 1) -> dict[str, Tower]:
+    """The two towers of an architecture, for examples of C captions."""
     image, text = arch["image"], arch["text"]
-    found = {"text": _transformer(text, text["context_length"])}
+    found = {"text": _transformer(text, text["context_length"], num_captions)}
     if models.is_resnet(image):
         return {"image": _resnet(image), **found}
     num_tokens = (image["image_size"] // image["patch_size"]) ** 2
@@ -116,6 +120,7 @@ def communication(
     batch_size: int,
     embed_dim: int,
     implementation: str,
+    num_captions: int = 1,
 ) -> Sent:
     """Bytes that one device sends a step, on rings, with P = `layer_params` / tensor.
 
@@ -123,7 +128,8 @@ def communication(
                  micro-batch), and a scatter of the float32 gradient
         data, replica   an all-reduce of the gradient's shard
         tensor   four all-reduces of a layer's activations, forward and backward
-        loss     embeddings gathered and their gradient scattered; twice that around the ring
+        loss     embeddings gathered and their gradient scattered; twice that around the ring; all
+                 of it for each of C captions
 
     Gradients are summed once for each micro-batch, as the TPU compiler does it.
 
@@ -137,6 +143,7 @@ def communication(
         batch_size: B.
         embed_dim: D.
         implementation: of the loss.
+        num_captions: C.
     """
     sizes = {axis: mesh.get(axis, 1) for axis in ("replica", "data", "fsdp", "tensor")}
     per_tensor = layer_params / sizes["tensor"]
@@ -151,7 +158,7 @@ def communication(
     }
     rounds = 4 if implementation == "ring" else 2
     shards = sizes["replica"] * sizes["data"] * sizes["fsdp"]
-    loss = rounds * 4 * batch_size * embed_dim * (shards - 1) / shards
+    loss = num_captions * rounds * 4 * batch_size * embed_dim * (shards - 1) / shards
     # The pairs go round all batch axes; the outermost of them is the one that may leave the node.
     outer = next((axis for axis in ("replica", "data", "fsdp") if sizes[axis] > 1), "fsdp")
     sends[outer] += loss
@@ -178,9 +185,10 @@ class Estimate(NamedTuple):
     implementation: str
 
 
-def recomputed_flops(arch: Mapping[str, Any], remat: str) -> int:
+def recomputed_flops(arch: Mapping[str, Any], remat: str, num_captions: int = 1) -> int:
     """FLOPs per example of what the backward pass computes again inside the layers."""
-    return sum(tower.recomputed_flops.get(remat, 0) for tower in towers(arch).values())
+    both = towers(arch, num_captions).values()
+    return sum(tower.recomputed_flops.get(remat, 0) for tower in both)
 
 
 class StateSizes(NamedTuple):
@@ -234,10 +242,14 @@ def estimate(
     shards, tensor = num_batch_shards(mesh), mesh.shape["tensor"]
     micro = micro_batch_size or batch_size
     num_slices, local = batch_size // micro, micro // shards
-    both = towers(arch)
-    kept, unspared = kept_bytes(manifest), kept_bytes(manifest, remat="none")
+    num_captions = task.num_captions or 1
+    both = towers(arch, num_captions)
+    kept, unspared = (
+        kept_bytes(manifest, remat=policy, num_captions=task.num_captions)
+        for policy in (None, "none")
+    )
     at_work = 2 * unspared / sum(one.num_layers for one in both.values())
-    embeddings = 2 * 4 * 4 * arch["embed_dim"] * batch_size // shards
+    embeddings = (1 + num_captions) * 4 * 4 * arch["embed_dim"] * batch_size // shards
     gradients = parameters  # float32, like what they belong to
     activations = local * (kept + at_work) / tensor + embeddings + gradients
     options = PairOptions(**manifest.get("pairs", {}))
@@ -259,10 +271,12 @@ def estimate(
     }
     model = flops.model_flops(task, batch_size, groups)
     forward = {tower: model[tower] // flops.PASSES // batch_size for tower in both}
-    again = recomputed_flops(arch, remat) + (sum(forward.values()) if num_slices > 1 else 0)
+    again = recomputed_flops(arch, remat, num_captions) + (
+        sum(forward.values()) if num_slices > 1 else 0
+    )
     hardware = sum(model.values()) + batch_size * again
     if implementation == "dense":  # keeps the logits, and does not compute them again
-        hardware -= pair_flops(batch_size, arch["embed_dim"]) // 4
+        hardware -= num_captions * pair_flops(batch_size, arch["embed_dim"]) // 4
     outputs = sum(one.outputs for one in both.values())
     sent = communication(
         chip,
@@ -274,6 +288,7 @@ def estimate(
         batch_size=batch_size,
         embed_dim=arch["embed_dim"],
         implementation=implementation,
+        num_captions=num_captions,
     )
     # What is kept is written and read once; what is computed again, as well. The state is read,
     # and written, once.

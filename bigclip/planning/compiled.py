@@ -113,12 +113,17 @@ def compile_traced(traced: Any) -> Compiled:
 
 
 def abstract_examples(task: Task, mesh: Mesh, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """A global batch as the loop makes it: uint8 pictures and int32 tokens, sharded."""
+    """A global batch as the loop makes it: uint8 pictures and int32 tokens, sharded.
+
+    Returns:
+        image [B, H, W, 3], and text [B, L], or [B, C, L] for a task of several captions.
+    """
     arch = task.manifest["architecture"]
     side, length = arch["image"]["image_size"], arch["text"]["context_length"]
+    captions = () if task.num_captions is None else (task.num_captions,)
     shapes = {
         "image": ((batch_size, side, side, 3), jnp.uint8),
-        "text": ((batch_size, length), jnp.int32),
+        "text": ((batch_size, *captions, length), jnp.int32),
     }
     return {
         name: jax.ShapeDtypeStruct(shape, dtype, sharding=batch_sharding(mesh))

@@ -31,15 +31,19 @@ def _frozen(groups: Mapping[str, Any], branch: str) -> bool:
 def model_flops(task: Task, batch_size: int, groups: Mapping[str, Any]) -> dict[str, int]:
     """Model FLOPs of a step, over all chips: {"image", "text", "loss"}.
 
-    A tower that is wholly frozen costs its forward pass alone.
+    A tower that is wholly frozen costs its forward pass alone. With C captions an example, the text
+    tower and the loss count C times.
     """
-    arch = task.manifest["architecture"]
-    forward = {"image": models.image_flops(arch, drop=True), "text": models.text_flops(arch)}
+    arch, num_captions = task.manifest["architecture"], task.num_captions or 1
+    forward = {
+        "image": models.image_flops(arch, drop=True),
+        "text": num_captions * models.text_flops(arch),
+    }
     found = {
         tower: (1 if _frozen(groups, tower) else PASSES) * flops * batch_size
         for tower, flops in forward.items()
     }
-    return {**found, "loss": pair_flops(batch_size, arch["embed_dim"])}
+    return {**found, "loss": num_captions * pair_flops(batch_size, arch["embed_dim"])}
 
 
 class Counted(NamedTuple):

@@ -21,21 +21,20 @@ from bigclip.tasks import make_task
 _ONE_CHIP = AbstractMesh((1,), ("data",), abstract_device=AbstractDevice("TPU v5 lite", 1, "tpu"))
 
 
-def _arguments(task: dict[str, Any]) -> str:
-    return json.dumps(task, sort_keys=True)
-
-
 @functools.cache
-def _kept_bytes(arguments: str) -> int:
-    task = make_task(json.loads(arguments), mean=(0.5,) * 3, std=(0.5,) * 3)
+def _kept_bytes(arguments: str, num_captions: int | None) -> int:
+    task = make_task(
+        json.loads(arguments), mean=(0.5,) * 3, std=(0.5,) * 3, num_captions=num_captions
+    )
     arch = task.manifest["architecture"]
     side, length = arch["image"]["image_size"], arch["text"]["context_length"]
+    texts = (length,) if num_captions is None else (num_captions, length)
     params = jax.eval_shape(task.init, jax.random.key(0))
 
     def kept(batch_size: int) -> int:
         examples = {
             "image": jax.ShapeDtypeStruct((batch_size, side, side, 3), jnp.uint8),
-            "text": jax.ShapeDtypeStruct((batch_size, length), jnp.int32),
+            "text": jax.ShapeDtypeStruct((batch_size, *texts), jnp.int32),
         }
         rngs = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch_size))
 
@@ -49,14 +48,17 @@ def _kept_bytes(arguments: str) -> int:
     return kept(3) - kept(2)
 
 
-def kept_bytes(manifest: Mapping[str, Any], *, remat: str | None = None) -> int:
+def kept_bytes(
+    manifest: Mapping[str, Any], *, remat: str | None = None, num_captions: int | None = None
+) -> int:
     """Bytes that the backward pass keeps of one example, over all layers of both towers.
 
     Args:
         manifest: of a task: its name and arguments.
         remat: another policy than the manifest's.
+        num_captions: see `Task.num_captions`.
     """
     task = dict(manifest)
     if remat is not None:
         task["remat"] = remat
-    return _kept_bytes(_arguments(task))
+    return _kept_bytes(json.dumps(task, sort_keys=True), num_captions)
