@@ -41,6 +41,7 @@ def open_batches(
     position: dict[str, Any] | None = None,
     augment: dict | None = None,
     captions: dict | None = None,
+    token_dropout: float = 0.0,
     num_threads: int = 2,
     num_workers: int = 0,
     max_bad_fraction: float = 0.01,
@@ -66,6 +67,8 @@ def open_batches(
             there is nothing to know but the batch.
         augment: keyword arguments of `Augmenter`.
         captions: keyword arguments of `CaptionChooser`.
+        token_dropout: probability that an id of a caption is left out, before it is cut to
+            length; see `bigclip.data.tokenizer.kept_ids`.
         num_threads: threads that read and decode, in this process or in each worker.
         num_workers: worker processes; 0 for none. Python threads share one core for all that is
             not OpenCV, so on hosts with many cores workers are faster.
@@ -92,6 +95,8 @@ def open_batches(
         raise ConfigError(
             f"config.data.max_bad_fraction must lie in [0, 1), not {max_bad_fraction}"
         )
+    if not 0 <= token_dropout < 1:
+        raise ConfigError(f"config.data.token_dropout must lie in [0, 1), not {token_dropout!r}")
     if num_threads < 1 or num_workers < 0:
         raise ConfigError(
             f"config.data.num_threads must be at least 1, not {num_threads}, and "
@@ -103,6 +108,7 @@ def open_batches(
         augmenter=Augmenter(preprocess, **(augment or {})),
         chooser=CaptionChooser(**(captions or {})),
         tokenizer=tokenizer,
+        token_dropout=token_dropout,
     )
     rows = batch_size // process_count
     if isinstance(source, StreamMixture):

@@ -17,10 +17,6 @@ rules here pick and put together, as a pure function of (the record's captions, 
               of these. A prompt, too: {"vlm": ["caption: {}"]}.
     fallback  {"min_words": 2, "source": "txt"}: a text with fewer words, before any template, is
               given up for one of this source, if the record has it.
-    word_dropout 0.15: each word is left out with this probability, before any template; a text of
-              which nothing would be left stays whole. Words are what blanks part. Towers that see
-              few captions often learn them by heart; this hinders them (random deletion:
-              EDA, arXiv 1901.11196; of captions: DeCLIP, 2110.05208).
 
 What papers that train on rewritten captions do, said so, with the original caption in "txt":
 
@@ -35,7 +31,7 @@ What papers that train on rewritten captions do, said so, with the original capt
         policy="all", weights={"txt": 1, "syn_text": 1}
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,7 +55,6 @@ class CaptionChooser:
         compose: Mapping[str, Sequence[str]] | None = None,
         templates: Mapping[str, Sequence[str]] | None = None,
         fallback: Mapping[str, Any] | None = None,
-        word_dropout: float = 0.0,
         separator: str = ", ",
     ):
         """Check the rules; the module's docstring explains them.
@@ -100,17 +95,12 @@ class CaptionChooser:
                     f"config.data.captions.fallback.source: {fallback['source']!r} is composed; "
                     "name a source that records hold"
                 )
-        if not 0 <= word_dropout < 1:
-            raise ConfigError(
-                f"config.data.captions.word_dropout must lie in [0, 1), not {word_dropout!r}"
-            )
         self.policy = policy
         self.weights = None if weights is None else dict(weights)
         self.join = frozenset(join)
         self.compose = {name: tuple(parts) for name, parts in (compose or {}).items()}
         self.templates = {name: tuple(texts) for name, texts in (templates or {}).items()}
         self.fallback = None if fallback is None else _read_fallback(**fallback)
-        self.word_dropout = word_dropout
         self.separator = separator
         if self.weights is not None:
             idle = {*self.join, *self.compose, *self.templates} - self.stored_sources
@@ -168,32 +158,24 @@ class CaptionChooser:
 
     def _draw(self, source: str, captions: Mapping[str, Sequence[str]], rng) -> str:
         if source in self.compose:
-            texts = _without_repeats(
+            parts = [
                 text
                 for part in self.compose[source]
                 if part in captions
                 for text in self._take(part, captions[part], rng)
-            )
+            ]
+            text = self.separator.join(_without_repeats(parts))
         else:
-            texts = self._take(source, captions[source], rng)
-        text = self.separator.join(texts)
+            text = self.separator.join(self._take(source, captions[source], rng))
         if self.fallback is not None:
             min_words, original = self.fallback
             if original != source and original in captions and len(text.split()) < min_words:
                 return self._draw(original, captions, rng)
-        if self.word_dropout:
-            left = [self._leave_out_words(text, rng) for text in texts]
-            text = self.separator.join(filter(None, left)) or text
         templates = self.templates.get(source)
         if templates:
             # Not str.format, which would choke on a brace in a caption.
             text = templates[_below(len(templates), rng)].replace("{}", text)
         return text
-
-    def _leave_out_words(self, text: str, rng) -> str:
-        words = text.split()
-        stays = rng.random(len(words)) >= self.word_dropout
-        return " ".join(word for word, here in zip(words, stays, strict=True) if here)
 
     def _take(self, source: str, texts: Sequence[str], rng) -> list[str]:
         if source not in self.join:
@@ -227,7 +209,7 @@ def _pick(weights: Mapping[str, float], rng: np.random.Generator) -> str:
     return source  # rounding can leave a sliver above the last weight
 
 
-def _without_repeats(texts: Iterable[str]) -> list[str]:
+def _without_repeats(texts: Sequence[str]) -> list[str]:
     kept: dict[str, str] = {}
     for text in texts:
         kept.setdefault(text.casefold(), text)

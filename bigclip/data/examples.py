@@ -32,11 +32,13 @@ class ExampleMaker:
         augmenter: Augmenter,
         chooser: CaptionChooser,
         tokenizer: Tokenizer,
+        token_dropout: float = 0.0,
     ):
         self.seed = seed
         self.augmenter = augmenter
         self.chooser = chooser
         self.tokenizer = tokenizer
+        self.token_dropout = token_dropout
 
     def chunk(
         self,
@@ -77,7 +79,13 @@ class ExampleMaker:
                 raise ConfigError(f"{MAX_ATTEMPTS} records in a row are bad: {named}; ...")
             texts.extend(captions)
             records[row], attempts[row] = number, attempt
-        ids = self.tokenizer(texts)
+        ids = training_ids(
+            self.tokenizer,
+            texts,
+            dropout=self.token_dropout,
+            seed=self.seed,
+            positions=[at for at in positions for _ in range(self.chooser.num_captions)],
+        )
         if self.chooser.policy == "all":
             ids = ids.reshape(len(positions), self.chooser.num_captions, -1)
         return {
@@ -107,3 +115,29 @@ class ExampleMaker:
             raise BadRecord(record.key, "no_caption", str(error)) from None
         except BadImage as error:
             raise BadRecord(record.key, error.fault, f"its picture {error}") from None
+
+
+def training_ids(
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    *,
+    dropout: float,
+    seed: int,
+    positions: Sequence[int],
+) -> np.ndarray:
+    """Cut texts as they are trained on.
+
+    Args:
+        tokenizer: what cuts.
+        texts: n of them.
+        dropout: probability that an id is left out.
+        seed: of the run.
+        positions: of the global stream, one a text; equal ones share their random numbers.
+
+    Returns:
+        int32 [n, L].
+    """
+    if not dropout:
+        return tokenizer(texts)
+    own = {position: position_rng(seed, position, Stream.TOKEN) for position in positions}
+    return tokenizer(texts, dropout=dropout, rngs=[own[position] for position in positions])

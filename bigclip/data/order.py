@@ -21,6 +21,7 @@ class Stream(enum.IntEnum):
     CAPTION = 2
     SUBSTITUTE = 3
     WINDOW = 4
+    TOKEN = 5
 
 
 _PARTS = 0x70617274  # tells these seeds from those of `Stream`

@@ -71,6 +71,7 @@ def data_options(
     source: Mapping[str, Any],
     augment: Mapping[str, Any] | None = None,
     captions: Mapping[str, Any] | None = None,
+    token_dropout: float = 0.0,
     filters: Mapping[str, Any] | None = None,
     num_threads: int = 2,
     num_workers: int = 0,
@@ -82,6 +83,7 @@ def data_options(
         source: `kind` and the options of one of `bigclip.data.sources.SOURCES`.
         augment: see `Augmenter`.
         captions: see `CaptionChooser`.
+        token_dropout: probability that a token of a caption is left out.
         filters: see `apply_filters`.
         num_threads: threads that read and decode, in this process or in each worker.
         num_workers: worker processes; 0 for none.
@@ -96,6 +98,7 @@ def data_options(
         "source": source,
         "augment": augment or {},
         "captions": captions or {},
+        "token_dropout": token_dropout,
         "filters": filters or {},
         "num_threads": num_threads,
         "num_workers": num_workers,

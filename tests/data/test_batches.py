@@ -32,12 +32,13 @@ def options(tokenizer):
         "seed": 5,
         "augment": AUGMENT,
         "captions": CAPTIONS,
+        "token_dropout": 0.3,
     }
 
 
 def test_shapes_types_and_content(write_shards, options):
     source = open_source(kind="webdataset", shards=write_shards(20, 17))
-    [batch] = take(source, 1, **{**options, "augment": {}, "captions": {}})
+    [batch] = take(source, 1, **{**options, "augment": {}, "captions": {}, "token_dropout": 0})
     assert {name: (array.shape, array.dtype) for name, array in batch.items()} == {
         "image": ((12, 16, 16, 3), np.uint8),
         "text": ((12, 16), np.int32),
@@ -114,10 +115,32 @@ def test_augmentation_and_captions_do_not_touch_each_other(write_shards, options
     np.testing.assert_array_equal(base["image"], named["image"])
 
 
+def test_token_dropout_leaves_a_part_of_every_caption_and_all_else_as_it_was(write_shards, options):
+    source = open_source(kind="webdataset", shards=write_shards(31))
+    captions = {"policy": "all", "weights": {"txt": 1, "name": 1}}
+    options |= {"captions": captions, "token_dropout": 0}
+    whole = take(source, 4, **options)
+    fewer = take(source, 4, **{**options, "token_dropout": 0.5})
+    lengths = []
+    for before, after in zip(whole, fewer, strict=True):
+        for name in ("image", "record"):
+            np.testing.assert_array_equal(before[name], after[name])
+        for ids, left in zip(
+            before["text"].reshape(-1, 16), after["text"].reshape(-1, 16), strict=True
+        ):
+            rest = iter(ids.tolist())
+            assert all(one in rest for one in left.tolist() if one), "in the same order"
+            lengths.append((len(np.trim_zeros(ids)), len(np.trim_zeros(left))))
+    assert any(before > after for before, after in lengths)
+    assert all(after > 2 or before == 2 for before, after in lengths), "not only special ids"
+    with pytest.raises(ConfigError, match=r"token_dropout must lie in \[0, 1\), not 1.0"):
+        take(source, 1, **{**options, "token_dropout": 1.0})
+
+
 def test_several_captions_an_image(write_shards, options):
     source = open_source(kind="webdataset", shards=write_shards(31))
     captions = {"policy": "all", "weights": {"txt": 1, "name": 1, "keywords": 1}}
-    [batch] = take(source, 1, **{**options, "captions": captions})
+    [batch] = take(source, 1, **{**options, "captions": captions, "token_dropout": 0})
     assert batch["text"].shape == (12, 3, 16)
     for row, record in enumerate(batch["record"]):
         found = source[record].captions

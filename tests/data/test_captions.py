@@ -172,43 +172,6 @@ def test_fallback_leaves_the_draws_of_longer_texts_as_they_were():
         assert second == (first if " " in first else "fox face")
 
 
-def test_word_dropout_leaves_out_each_word_as_often_as_it_is_told():
-    captions = {"txt": ["a red fox"]}
-    found = draws({"weights": {"txt": 1}, "word_dropout": 0.25}, captions)
-    kept = {text: count / 4000 for (text,), count in found.items()}
-    # 4,000 draws: a frequency has a standard deviation of at most 0.008. Whole: none or all lost.
-    assert kept["a red fox"] == pytest.approx(0.75**3 + 0.25**3, abs=0.03)
-    assert kept["a fox"] == pytest.approx(0.25 * 0.75**2, abs=0.03)
-    assert kept["fox"] == pytest.approx(0.25**2 * 0.75, abs=0.03)
-    assert len(kept) == 7
-
-
-def test_word_dropout_leaves_no_separator_and_no_template_behind():
-    options = {
-        "weights": {"both": 1},
-        "compose": {"both": ["txt", "keywords"]},
-        "join": ["keywords"],
-        "templates": {"both": ["a picture of {}."]},
-        "word_dropout": 0.4,
-        "separator": " | ",
-    }
-    found = draws(options)
-    assert ("a picture of fox | animal.",) in found  # "face" is gone from "fox face"
-    for (text,) in found:
-        inside = text.removeprefix("a picture of ").removesuffix(".")
-        assert text == f"a picture of {inside}."
-        assert set(inside.split(" | ")) <= {"fox face", "animal", "face", "fox"}
-
-
-def test_without_word_dropout_no_random_number_is_drawn_for_it():
-    rng = np.random.default_rng(0)
-    CaptionChooser()(FOX, rng)
-    CaptionChooser(word_dropout=0.0)(FOX, rng)
-    one_each = np.random.default_rng(0)
-    one_each.random(2)
-    assert rng.random() == one_each.random()
-
-
 def test_is_a_function_of_captions_and_random_numbers():
     choose = CaptionChooser(
         weights={"name": 1, "keywords": 1},
@@ -243,7 +206,6 @@ def test_a_record_without_any_weighted_source_says_what_it_has():
             {"compose": {"all": ["txt"]}, "fallback": {"min_words": 2, "source": "all"}},
             "'all' is composed",
         ),
-        ({"word_dropout": 1.0}, r"word_dropout must lie in \[0, 1\), not 1.0"),
         ({"templates": {"name": ["a picture"]}}, r"must hold \{\} once"),
     ],
 )

@@ -315,8 +315,17 @@ def test_cut_pieces_are_those_the_model_does_not_see(pipeline_of):
 
     [example] = sheet_of(pipeline_of(change=spoilt, captions={}), num=1).examples
     [caption] = example.captions
-    assert (caption.num_tokens, caption.is_cut, caption.num_seen) == (14, True, 6)
+    assert (caption.num_tokens, caption.is_cut, sum(caption.seen)) == (14, True, 6)
     assert [piece.text for piece in caption.pieces[:3]] == ["fox", "owl", "red"]
+
+
+def test_dropped_tokens_are_told(pipeline_of):
+    examples = sheet_of(pipeline_of(captions={}, token_dropout=0.5), num=12).examples
+    for example in examples:
+        [caption] = example.captions
+        assert caption.num_tokens == sum(caption.kept) + 2 == sum(caption.seen) + 2
+        assert (caption.ids != 0).sum() == caption.num_tokens
+    assert any(False in caption.seen for example in examples for caption in example.captions)
 
 
 def test_histograms():

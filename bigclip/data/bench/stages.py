@@ -111,6 +111,7 @@ def time_stages(run: Run, num: int) -> Stages:
         augmenter=_Timed(Augmenter(run.pipeline.preprocess, **options["augment"]), watch, _AUGMENT),
         chooser=_Timed(CaptionChooser(**options["captions"]), watch, _CAPTIONS),
         tokenizer=_Timed(run.pipeline.tokenizer, watch, _TOKENS),
+        token_dropout=options["token_dropout"],
     )
     made = -rows  # the first piece also pays for what is done once
     with _replaced(images, "decode", _Timed(images.decode, watch, _DECODE)):

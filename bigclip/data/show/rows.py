@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bigclip.data.captions import CaptionChooser
+from bigclip.data.examples import training_ids
 from bigclip.data.image_size import image_size
 from bigclip.data.order import Stream, position_rng
 from bigclip.data.pipeline import Pipeline
@@ -14,7 +15,7 @@ from bigclip.data.run_records import RunRecords
 from bigclip.data.show.pieces import Piece, readable_pieces
 from bigclip.data.stream_mixture import StreamMixture
 from bigclip.data.tally import Tally
-from bigclip.data.tokenizer import Tokenizer
+from bigclip.data.tokenizer import Tokenizer, kept_ids
 
 # Whoever looks at data wants to see it also where a run would refuse it.
 _ANY_BAD_FRACTION = 0.999
@@ -27,12 +28,14 @@ class Caption(NamedTuple):
         text: before tokenising.
         ids: int32 [L], as in the batch.
         pieces: how it is cut, all of it.
-        num_tokens: special ids included; more than L if it is cut.
+        kept: of each piece, whether it was not left out at random.
+        num_tokens: of the kept ones, special ids included; more than L if it is cut.
     """
 
     text: str
     ids: np.ndarray
     pieces: list[Piece]
+    kept: list[bool]
     num_tokens: int
 
     @property
@@ -41,9 +44,13 @@ class Caption(NamedTuple):
         return self.num_tokens > len(self.ids)
 
     @property
-    def num_seen(self) -> int:
-        """How many of the pieces the model sees."""
-        return len(self.pieces) - max(0, self.num_tokens - len(self.ids))
+    def seen(self) -> list[bool]:
+        """Of each piece, whether the model sees it."""
+        num = sum(self.kept) - max(0, self.num_tokens - len(self.ids))
+        return [
+            here and place <= num
+            for here, place in zip(self.kept, itertools.accumulate(self.kept), strict=True)
+        ]
 
 
 class Example(NamedTuple):
@@ -116,22 +123,38 @@ def read_rows(
                 record = records.read(batch["record"][row], position)
                 rng = position_rng(seed, position, Stream.CAPTION)
                 texts = chooser(record.captions, rng)
+                ids = batch["text"][row].reshape(len(texts), -1)
+                captions = _captions(pipeline, texts, ids, seed=seed, position=position)
+                if captions is None:
+                    raise RuntimeError(
+                        f"row {row} of batch {number} is not made of {record.key}: {texts}"
+                    )
                 values = {name: array[row] for name, array in batch.items()}
-                examples.append(_example(pipeline, number, row, values, record, texts))
+                examples.append(_example(pipeline, number, row, values, record, captions))
             if len(examples) == num:
                 return examples, batches.tally
     raise AssertionError("batches are endless")
 
 
-def _example(pipeline: Pipeline, batch: int, row: int, values, record: Record, texts) -> Example:
-    tokenizer = pipeline.tokenizer
-    ids = values["text"].reshape(len(texts), -1)
-    if not np.array_equal(tokenizer(texts), ids):
-        raise RuntimeError(f"row {row} of batch {batch} is not made of {record.key}: {texts}")
+def _captions(
+    pipeline: Pipeline, texts: list[str], ids: np.ndarray, *, seed: int, position: int
+) -> list[Caption] | None:
+    """Say how the texts became the ids [C, L]; None if they did not."""
+    tokenizer, dropout = pipeline.tokenizer, pipeline.options["token_dropout"]
+    positions = [position] * len(texts)
+    made = training_ids(tokenizer, texts, dropout=dropout, seed=seed, positions=positions)
+    if not np.array_equal(made, ids):
+        return None
+    rng = position_rng(seed, position, Stream.TOKEN)
     captions = []
     for text, own in zip(texts, ids, strict=True):
         pieces = readable_pieces(tokenizer, text)
-        captions.append(Caption(text, own, pieces, count_tokens(tokenizer, len(pieces))))
+        kept = kept_ids(len(pieces), dropout, rng).tolist()
+        captions.append(Caption(text, own, pieces, kept, count_tokens(tokenizer, sum(kept))))
+    return captions
+
+
+def _example(pipeline: Pipeline, batch: int, row: int, values, record: Record, captions) -> Example:
     return Example(
         batch=batch,
         row=row,

@@ -74,8 +74,19 @@ class Tokenizer:
         self._tail = [] if eot is None else [eot]
         self.vocab_size = max(self._cutter.num_ids, 1 + max([pad, *self._head, *self._tail]))
 
-    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+    def __call__(
+        self,
+        texts: Sequence[str],
+        *,
+        dropout: float = 0.0,
+        rngs: Sequence[np.random.Generator] = (),
+    ) -> np.ndarray:
         """Cut n texts.
+
+        Args:
+            texts: what to cut.
+            dropout: for training, the probability that an id is left out; see `kept_ids`.
+            rngs: with `dropout`, where its choices come from: one a text.
 
         Returns:
             int32 [n, L].
@@ -83,15 +94,17 @@ class Tokenizer:
         if isinstance(texts, (str, bytes)):
             raise TypeError("give a list of texts, not one text: tokenizer([text])")
         ids = np.full((len(texts), self.context_length), self.pad, np.int32)
+        room = self.context_length - len(self._head) - len(self._tail)
         for row, text in enumerate(texts):
-            found = self._ids(text)
+            clean = CLEANERS[self.clean](text[: _CHARACTERS_PER_ID * self.context_length])
+            found = self._cutter.ids(clean)
+            if dropout:
+                # Before the text is cut to length, so that others move up.
+                kept = kept_ids(len(found), dropout, rngs[row])
+                found = [one for one, here in zip(found, kept, strict=True) if here]
+            found = [*self._head, *found[:room], *self._tail]
             ids[row, : len(found)] = found
         return ids
-
-    def _ids(self, text: str) -> list[int]:
-        clean = CLEANERS[self.clean](text[: _CHARACTERS_PER_ID * self.context_length])
-        room = self.context_length - len(self._head) - len(self._tail)
-        return [*self._head, *self._cutter.ids(clean)[:room], *self._tail]
 
     def pieces(self, text: str) -> list[str]:
         """Show how a text is cut, for people: no special ids, not shortened."""
@@ -120,3 +133,24 @@ class Tokenizer:
         return isinstance(other, Tokenizer) and self.to_dict() == other.to_dict()
 
     __hash__ = None
+
+
+def kept_ids(num: int, dropout: float, rng: np.random.Generator) -> np.ndarray:
+    """Choose which ids of a text stay, in training.
+
+    Leaving some out keeps a tower that sees few texts from learning them by heart. Random masking
+    of CLIPA (arXiv 2305.07017), which keeps a number of them, is the same for another purpose.
+
+    Args:
+        num: ids of the text, without special ones.
+        dropout: probability for each to go, in [0, 1).
+        rng: where the choice comes from.
+
+    Returns:
+        bool [num]; one at least stays.
+    """
+    draws = rng.random(num)
+    kept = draws >= dropout
+    if num and not kept.any():
+        kept[draws.argmax()] = True
+    return kept
