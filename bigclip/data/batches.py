@@ -11,6 +11,7 @@ import numpy as np
 
 from bigclip.config import ConfigError
 from bigclip.data.augment import Augmenter
+from bigclip.data.augment_text import TextAugmenter
 from bigclip.data.captions import CaptionChooser
 from bigclip.data.checks import check_examples
 from bigclip.data.examples import ExampleMaker
@@ -41,7 +42,7 @@ def open_batches(
     position: dict[str, Any] | None = None,
     augment: dict | None = None,
     captions: dict | None = None,
-    token_dropout: float = 0.0,
+    augment_text: dict | None = None,
     num_threads: int = 2,
     num_workers: int = 0,
     max_bad_fraction: float = 0.01,
@@ -67,8 +68,7 @@ def open_batches(
             there is nothing to know but the batch.
         augment: keyword arguments of `Augmenter`.
         captions: keyword arguments of `CaptionChooser`.
-        token_dropout: probability that an id of a caption is left out, before it is cut to
-            length; see `bigclip.data.tokenizer.kept_ids`.
+        augment_text: keyword arguments of `TextAugmenter`.
         num_threads: threads that read and decode, in this process or in each worker.
         num_workers: worker processes; 0 for none. Python threads share one core for all that is
             not OpenCV, so on hosts with many cores workers are faster.
@@ -95,8 +95,6 @@ def open_batches(
         raise ConfigError(
             f"config.data.max_bad_fraction must lie in [0, 1), not {max_bad_fraction}"
         )
-    if not 0 <= token_dropout < 1:
-        raise ConfigError(f"config.data.token_dropout must lie in [0, 1), not {token_dropout!r}")
     if num_threads < 1 or num_workers < 0:
         raise ConfigError(
             f"config.data.num_threads must be at least 1, not {num_threads}, and "
@@ -107,8 +105,7 @@ def open_batches(
         seed=seed,
         augmenter=Augmenter(preprocess, **(augment or {})),
         chooser=CaptionChooser(**(captions or {})),
-        tokenizer=tokenizer,
-        token_dropout=token_dropout,
+        text_augmenter=TextAugmenter(tokenizer, **(augment_text or {})),
     )
     rows = batch_size // process_count
     if isinstance(source, StreamMixture):

@@ -6,12 +6,12 @@ import numpy as np
 
 from bigclip.config import ConfigError
 from bigclip.data.augment import Augmenter
+from bigclip.data.augment_text import TextAugmenter
 from bigclip.data.captions import CaptionChooser, NoCaption
 from bigclip.data.images import BadImage
 from bigclip.data.notes import Notes
 from bigclip.data.order import Stream, position_rng
 from bigclip.data.records import BadRecord, Record
-from bigclip.data.tokenizer import Tokenizer
 
 MAX_ATTEMPTS = 16
 _CHUNK_EXAMPLES = 64  # what one thread makes at a time: long enough to hide Grain's own cost
@@ -31,14 +31,12 @@ class ExampleMaker:
         seed: int,
         augmenter: Augmenter,
         chooser: CaptionChooser,
-        tokenizer: Tokenizer,
-        token_dropout: float = 0.0,
+        text_augmenter: TextAugmenter,
     ):
         self.seed = seed
         self.augmenter = augmenter
         self.chooser = chooser
-        self.tokenizer = tokenizer
-        self.token_dropout = token_dropout
+        self.text_augmenter = text_augmenter
 
     def chunk(
         self,
@@ -79,13 +77,8 @@ class ExampleMaker:
                 raise ConfigError(f"{MAX_ATTEMPTS} records in a row are bad: {named}; ...")
             texts.extend(captions)
             records[row], attempts[row] = number, attempt
-        ids = training_ids(
-            self.tokenizer,
-            texts,
-            dropout=self.token_dropout,
-            seed=self.seed,
-            positions=[at for at in positions for _ in range(self.chooser.num_captions)],
-        )
+        of_texts = [at for at in positions for _ in range(self.chooser.num_captions)]
+        ids = self.text_augmenter(texts, seed=self.seed, positions=of_texts)
         if self.chooser.policy == "all":
             ids = ids.reshape(len(positions), self.chooser.num_captions, -1)
         return {
@@ -115,29 +108,3 @@ class ExampleMaker:
             raise BadRecord(record.key, "no_caption", str(error)) from None
         except BadImage as error:
             raise BadRecord(record.key, error.fault, f"its picture {error}") from None
-
-
-def training_ids(
-    tokenizer: Tokenizer,
-    texts: Sequence[str],
-    *,
-    dropout: float,
-    seed: int,
-    positions: Sequence[int],
-) -> np.ndarray:
-    """Cut texts as they are trained on.
-
-    Args:
-        tokenizer: what cuts.
-        texts: n of them.
-        dropout: probability that an id is left out.
-        seed: of the run.
-        positions: of the global stream, one a text; equal ones share their random numbers.
-
-    Returns:
-        int32 [n, L].
-    """
-    if not dropout:
-        return tokenizer(texts)
-    own = {position: position_rng(seed, position, Stream.TOKEN) for position in positions}
-    return tokenizer(texts, dropout=dropout, rngs=[own[position] for position in positions])

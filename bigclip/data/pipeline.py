@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from bigclip.config import ConfigError, call, check, plain
 from bigclip.data.augment import Augmenter
+from bigclip.data.augment_text import TextAugmenter
 from bigclip.data.batches import Batches, open_batches
 from bigclip.data.captions import CaptionChooser
 from bigclip.data.filters import Filter
@@ -71,7 +72,7 @@ def data_options(
     source: Mapping[str, Any],
     augment: Mapping[str, Any] | None = None,
     captions: Mapping[str, Any] | None = None,
-    token_dropout: float = 0.0,
+    augment_text: Mapping[str, Any] | None = None,
     filters: Mapping[str, Any] | None = None,
     num_threads: int = 2,
     num_workers: int = 0,
@@ -83,7 +84,7 @@ def data_options(
         source: `kind` and the options of one of `bigclip.data.sources.SOURCES`.
         augment: see `Augmenter`.
         captions: see `CaptionChooser`.
-        token_dropout: probability that a token of a caption is left out.
+        augment_text: see `TextAugmenter`.
         filters: see `apply_filters`.
         num_threads: threads that read and decode, in this process or in each worker.
         num_workers: worker processes; 0 for none.
@@ -93,12 +94,13 @@ def data_options(
         raise ConfigError(f"config.data.source.kind is missing. Valid: {', '.join(SOURCES)}.")
     check(Augmenter, augment or {}, "data.augment", given=("preprocess",))
     check(CaptionChooser, captions or {}, "data.captions")
+    check(TextAugmenter, augment_text or {}, "data.augment_text", given=("tokenizer",))
     check(Filter, filters or {}, "data.filters")
     return {
         "source": source,
         "augment": augment or {},
         "captions": captions or {},
-        "token_dropout": token_dropout,
+        "augment_text": augment_text or {},
         "filters": filters or {},
         "num_threads": num_threads,
         "num_workers": num_workers,

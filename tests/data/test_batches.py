@@ -32,13 +32,13 @@ def options(tokenizer):
         "seed": 5,
         "augment": AUGMENT,
         "captions": CAPTIONS,
-        "token_dropout": 0.3,
+        "augment_text": {"merge_dropout": 0.1, "token_dropout": 0.3},
     }
 
 
 def test_shapes_types_and_content(write_shards, options):
     source = open_source(kind="webdataset", shards=write_shards(20, 17))
-    [batch] = take(source, 1, **{**options, "augment": {}, "captions": {}, "token_dropout": 0})
+    [batch] = take(source, 1, **{**options, "augment": {}, "captions": {}, "augment_text": {}})
     assert {name: (array.shape, array.dtype) for name, array in batch.items()} == {
         "image": ((12, 16, 16, 3), np.uint8),
         "text": ((12, 16), np.int32),
@@ -115,32 +115,20 @@ def test_augmentation_and_captions_do_not_touch_each_other(write_shards, options
     np.testing.assert_array_equal(base["image"], named["image"])
 
 
-def test_token_dropout_leaves_a_part_of_every_caption_and_all_else_as_it_was(write_shards, options):
+def test_the_augmentation_of_texts_touches_texts_alone(write_shards, options):
     source = open_source(kind="webdataset", shards=write_shards(31))
-    captions = {"policy": "all", "weights": {"txt": 1, "name": 1}}
-    options |= {"captions": captions, "token_dropout": 0}
-    whole = take(source, 4, **options)
-    fewer = take(source, 4, **{**options, "token_dropout": 0.5})
-    lengths = []
-    for before, after in zip(whole, fewer, strict=True):
-        for name in ("image", "record"):
-            np.testing.assert_array_equal(before[name], after[name])
-        for ids, left in zip(
-            before["text"].reshape(-1, 16), after["text"].reshape(-1, 16), strict=True
-        ):
-            rest = iter(ids.tolist())
-            assert all(one in rest for one in left.tolist() if one), "in the same order"
-            lengths.append((len(np.trim_zeros(ids)), len(np.trim_zeros(left))))
-    assert any(before > after for before, after in lengths)
-    assert all(after > 2 or before == 2 for before, after in lengths), "not only special ids"
-    with pytest.raises(ConfigError, match=r"token_dropout must lie in \[0, 1\), not 1.0"):
-        take(source, 1, **{**options, "token_dropout": 1.0})
+    augmented = take(source, 3, **options)
+    plain = take(source, 3, **{**options, "augment_text": {}})
+    for name in ("image", "record", "bad"):
+        for one, other in zip(augmented, plain, strict=True):
+            np.testing.assert_array_equal(one[name], other[name])
+    assert any((a["text"] != b["text"]).any() for a, b in zip(augmented, plain, strict=True))
 
 
 def test_several_captions_an_image(write_shards, options):
     source = open_source(kind="webdataset", shards=write_shards(31))
     captions = {"policy": "all", "weights": {"txt": 1, "name": 1, "keywords": 1}}
-    [batch] = take(source, 1, **{**options, "captions": captions, "token_dropout": 0})
+    [batch] = take(source, 1, **{**options, "captions": captions, "augment_text": {}})
     assert batch["text"].shape == (12, 3, 16)
     for row, record in enumerate(batch["record"]):
         found = source[record].captions

@@ -14,11 +14,10 @@ import hypothesis
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-import scipy.stats
 
 from bigclip.config import ConfigError
 from bigclip.data.text_cleaning import CLEANERS, clean_cased
-from bigclip.data.tokenizer import Tokenizer, clip_bpe, kept_ids, train_tokenizer
+from bigclip.data.tokenizer import Tokenizer, clip_bpe, train_tokenizer
 
 CAPTIONS = [
     f"a {colour} {animal} {number}, {colour} {animal}s!"
@@ -232,32 +231,13 @@ def test_a_manifest_of_the_first_version_is_read():
     assert tokenizer.to_dict() == old
 
 
-def test_dropout_takes_ids_out_before_the_text_is_cut(trained):
-    text = "a red fox and a cat and a dog and an owl"
-    [whole] = trained([text])
-    assert whole[-1] == trained.eot, "too long for the context"
-    rng, pieces = np.random.default_rng(0), len(trained.pieces(text))
-    rows = trained([text] * 2000, dropout=0.5, rngs=[rng] * 2000)
-    lengths = (rows != trained.pad).sum(axis=1)
-    assert (rows[:, 0] == trained.sot).all()
-    assert (rows[np.arange(2000), lengths - 1] == trained.eot).all()
-    room = trained.context_length - 2
-    left = np.minimum(scipy.stats.binom(pieces, 0.5).rvs(100_000, random_state=0), room).mean()
-    # The mean of 2,000 lengths, whose standard deviation is below 2.
-    assert lengths.mean() - 2 == pytest.approx(left, abs=0.15)
-    ends = trained([text[text.index(" owl") :]])[0]
-    assert (rows == ends[1]).any(), "what was beyond the context moves up"
-
-
-def test_dropout_leaves_one_id_and_nothing_out_of_nothing():
-    for seed in range(20):
-        kept = kept_ids(3, 0.99, np.random.default_rng(seed))
-        assert kept.shape == (3,)
-        assert kept.any()
-    assert kept_ids(0, 0.5, np.random.default_rng(0)).shape == (0,)
-    draws = np.random.default_rng(1)
-    share = np.mean([kept_ids(50, 0.2, draws).mean() for _ in range(200)])
-    assert share == pytest.approx(0.8, abs=0.02)  # of 10,000; standard deviation 0.004
+def test_ids_and_frame_are_the_two_halves_of_a_call(trained):
+    texts = ["a red fox", "", "a red fox and a cat and a dog and an owl"]
+    rows = [trained.ids(text) for text in texts]
+    assert not rows[1]
+    assert len(rows[2]) > trained.context_length
+    assert not {trained.sot, trained.eot} & {*rows[0], *rows[2]}
+    np.testing.assert_array_equal(trained.frame(rows), trained(texts))
 
 
 def test_mistakes_are_named(trained):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from bigclip.config import ConfigError
 from bigclip.data import images
 from bigclip.data.augment import Augmenter
+from bigclip.data.augment_text import TextAugmenter
 from bigclip.data.captions import CaptionChooser
 from bigclip.data.examples import ExampleMaker, chunk_size
 from bigclip.data.records import BadRecord, Record
@@ -110,8 +111,9 @@ def time_stages(run: Run, num: int) -> Stages:
         seed=run.seed,
         augmenter=_Timed(Augmenter(run.pipeline.preprocess, **options["augment"]), watch, _AUGMENT),
         chooser=_Timed(CaptionChooser(**options["captions"]), watch, _CAPTIONS),
-        tokenizer=_Timed(run.pipeline.tokenizer, watch, _TOKENS),
-        token_dropout=options["token_dropout"],
+        text_augmenter=_Timed(
+            TextAugmenter(run.pipeline.tokenizer, **options["augment_text"]), watch, _TOKENS
+        ),
     )
     made = -rows  # the first piece also pays for what is done once
     with _replaced(images, "decode", _Timed(images.decode, watch, _DECODE)):

@@ -1,5 +1,6 @@
 """The pieces of a tokenizer as people read them: letters instead of byte codes and marks."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from bigclip.data.tokenizer import Tokenizer
@@ -20,13 +21,16 @@ class Piece(NamedTuple):
     begins_word: bool
 
 
-def readable_pieces(tokenizer: Tokenizer, text: str) -> list[Piece]:
-    """Cut a text as the tokenizer does, not shortened, without special ids.
+def readable_pieces(tokenizer: Tokenizer, pieces: Sequence[str]) -> list[Piece]:
+    """Make the pieces of a text readable.
+
+    Args:
+        tokenizer: whose pieces they are.
+        pieces: as `Tokenizer.pieces` gives them.
 
     Returns:
-        The pieces; a byte that is no whole character is written as in "\\xc3".
+        One of each; a byte that is no whole character is written as in "\\xc3".
     """
-    pieces = tokenizer.pieces(text)
     probe = "".join(tokenizer.pieces(_PROBE)).replace(_END, "")
     is_bytes = probe.lstrip("Ġ").startswith(_PROBE_BYTES[0])
     marks_ends = any(piece.endswith(_END) for piece in pieces)

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bigclip.data.augment_text import TextAugmenter
 from bigclip.data.captions import CaptionChooser
-from bigclip.data.examples import training_ids
 from bigclip.data.image_size import image_size
 from bigclip.data.order import Stream, position_rng
 from bigclip.data.pipeline import Pipeline
@@ -15,7 +15,7 @@ from bigclip.data.run_records import RunRecords
 from bigclip.data.show.pieces import Piece, readable_pieces
 from bigclip.data.stream_mixture import StreamMixture
 from bigclip.data.tally import Tally
-from bigclip.data.tokenizer import Tokenizer, kept_ids
+from bigclip.data.tokenizer import Tokenizer
 
 # Whoever looks at data wants to see it also where a run would refuse it.
 _ANY_BAD_FRACTION = 0.999
@@ -140,16 +140,16 @@ def _captions(
     pipeline: Pipeline, texts: list[str], ids: np.ndarray, *, seed: int, position: int
 ) -> list[Caption] | None:
     """Say how the texts became the ids [C, L]; None if they did not."""
-    tokenizer, dropout = pipeline.tokenizer, pipeline.options["token_dropout"]
-    positions = [position] * len(texts)
-    made = training_ids(tokenizer, texts, dropout=dropout, seed=seed, positions=positions)
+    tokenizer = pipeline.tokenizer
+    augmenter = TextAugmenter(tokenizer, **pipeline.options["augment_text"])
+    made = augmenter(texts, seed=seed, positions=[position] * len(texts))
     if not np.array_equal(made, ids):
         return None
     rng = position_rng(seed, position, Stream.TOKEN)
     captions = []
     for text, own in zip(texts, ids, strict=True):
-        pieces = readable_pieces(tokenizer, text)
-        kept = kept_ids(len(pieces), dropout, rng).tolist()
+        cut, kept = augmenter.pieces(text, rng)
+        pieces = readable_pieces(tokenizer, cut)
         captions.append(Caption(text, own, pieces, kept, count_tokens(tokenizer, sum(kept))))
     return captions
 

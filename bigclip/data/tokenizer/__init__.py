@@ -10,14 +10,13 @@ from bigclip.data.tokenizer.clip import clip_bpe
 from bigclip.data.tokenizer.huggingface import huggingface_tokenizer
 from bigclip.data.tokenizer.saved import load_tokenizer, save_tokenizer
 from bigclip.data.tokenizer.sentencepiece_file import sentencepiece_tokenizer
-from bigclip.data.tokenizer.tokenizer import Tokenizer, kept_ids
+from bigclip.data.tokenizer.tokenizer import Tokenizer
 from bigclip.data.tokenizer.training import train_tokenizer
 
 __all__ = [
     "Tokenizer",
     "clip_bpe",
     "huggingface_tokenizer",
-    "kept_ids",
     "load_tokenizer",
     "save_tokenizer",
     "sentencepiece_tokenizer",

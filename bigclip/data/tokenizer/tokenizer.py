@@ -74,37 +74,36 @@ class Tokenizer:
         self._tail = [] if eot is None else [eot]
         self.vocab_size = max(self._cutter.num_ids, 1 + max([pad, *self._head, *self._tail]))
 
-    def __call__(
-        self,
-        texts: Sequence[str],
-        *,
-        dropout: float = 0.0,
-        rngs: Sequence[np.random.Generator] = (),
-    ) -> np.ndarray:
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """Cut n texts.
-
-        Args:
-            texts: what to cut.
-            dropout: for training, the probability that an id is left out; see `kept_ids`.
-            rngs: with `dropout`, where its choices come from: one a text.
 
         Returns:
             int32 [n, L].
         """
         if isinstance(texts, (str, bytes)):
             raise TypeError("give a list of texts, not one text: tokenizer([text])")
-        ids = np.full((len(texts), self.context_length), self.pad, np.int32)
+        return self.frame([self.ids(text) for text in texts])
+
+    def ids(self, text: str) -> list[int]:
+        """Cut one text: no special ids, and all of it that could fit by far."""
+        return self._cutter.ids(self.clean_text(text))
+
+    def frame(self, rows: Sequence[Sequence[int]]) -> np.ndarray:
+        """Put special ids around ids of n texts, cut them to length and fill them up.
+
+        Returns:
+            int32 [n, L].
+        """
+        ids = np.full((len(rows), self.context_length), self.pad, np.int32)
         room = self.context_length - len(self._head) - len(self._tail)
-        for row, text in enumerate(texts):
-            clean = CLEANERS[self.clean](text[: _CHARACTERS_PER_ID * self.context_length])
-            found = self._cutter.ids(clean)
-            if dropout:
-                # Before the text is cut to length, so that others move up.
-                kept = kept_ids(len(found), dropout, rngs[row])
-                found = [one for one, here in zip(found, kept, strict=True) if here]
-            found = [*self._head, *found[:room], *self._tail]
+        for row, own in enumerate(rows):
+            found = [*self._head, *own[:room], *self._tail]
             ids[row, : len(found)] = found
         return ids
+
+    def clean_text(self, text: str) -> str:
+        """Clean a text as all are cleaned before they are cut."""
+        return CLEANERS[self.clean](text[: _CHARACTERS_PER_ID * self.context_length])
 
     def pieces(self, text: str) -> list[str]:
         """Show how a text is cut, for people: no special ids, not shortened."""
@@ -133,24 +132,3 @@ class Tokenizer:
         return isinstance(other, Tokenizer) and self.to_dict() == other.to_dict()
 
     __hash__ = None
-
-
-def kept_ids(num: int, dropout: float, rng: np.random.Generator) -> np.ndarray:
-    """Choose which ids of a text stay, in training.
-
-    Leaving some out keeps a tower that sees few texts from learning them by heart. Random masking
-    of CLIPA (arXiv 2305.07017), which keeps a number of them, is the same for another purpose.
-
-    Args:
-        num: ids of the text, without special ones.
-        dropout: probability for each to go, in [0, 1).
-        rng: where the choice comes from.
-
-    Returns:
-        bool [num]; one at least stays.
-    """
-    draws = rng.random(num)
-    kept = draws >= dropout
-    if num and not kept.any():
-        kept[draws.argmax()] = True
-    return kept
