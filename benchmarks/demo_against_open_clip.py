@@ -12,6 +12,7 @@ The sides train in turns, and one numpy function ranks the held-out sets with al
 
 import argparse
 import contextlib
+import itertools
 import pathlib
 import statistics
 import sys
@@ -43,6 +44,7 @@ from bigclip.data.tokenizer import Tokenizer
 from bigclip.training.experiment import Experiment
 
 _TURN_STEPS = 25
+_DATA = {"own": "its recipe", "shared": "bigclip's batches"}  # what open_clip may train on
 _POOLS = ("mean", "style=noto")  # of a set's pools, those that get a table
 _METRICS = [f"{way}/R@{k}" for way in ("image_to_text", "text_to_image") for k in KS]
 
@@ -62,18 +64,17 @@ def start_rows(
         rows.append(start_bigclip("bigclip", config, workers=workers, folder=folder, own_data=True))
     if peer:
         pairs = write_pairs(parts, folder / "pairs.npz")
-        for rate in options.open_clip_lr:
-            for name, own in (("its recipe", pairs), ("bigclip's batches", None)):
-                rows.append(
-                    start_open_clip(
-                        f"open_clip, {name}, lr {rate:g}",
-                        parts,
-                        workers=workers,
-                        python=options.peers_python,
-                        learning_rate=rate,
-                        pairs=own,
-                    )
+        for rate, data in itertools.product(options.open_clip_lr, options.open_clip_data):
+            rows.append(
+                start_open_clip(
+                    f"open_clip, {_DATA[data]}, lr {rate:g}",
+                    parts,
+                    workers=workers,
+                    python=options.peers_python,
+                    learning_rate=rate,
+                    pairs=pairs if data == "own" else None,
                 )
+            )
     return rows
 
 
@@ -247,7 +248,14 @@ def main(argv: list[str] | None = None) -> None:
         type=float,
         nargs="+",
         default=[OPEN_CLIP_LEARNING_RATE],
-        help="peak learning rates of open_clip, two rows each",
+        help="peak learning rates of open_clip, one row each for all of --open_clip_data",
+    )
+    command.add_argument(
+        "--open_clip_data",
+        nargs="+",
+        choices=list(_DATA),
+        default=list(_DATA),
+        help="what open_clip trains on: its own recipe's batches, and those of bigclip",
     )
     options = command.parse_args(argv)
     if options.steps is not None and options.steps < 1:

@@ -20,7 +20,7 @@ def get_config(arg: str = "softmax") -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.batch_size = 256
-    config.total_steps = 900
+    config.total_steps = 1_300
 
     config.task = {
         "name": "contrastive",
@@ -36,10 +36,10 @@ def get_config(arg: str = "softmax") -> ConfigDict:
                 "depth": 4,
                 "num_heads": 4,
                 "mlp_width": 512,
-                # Half of the patches are left out in training: as good, and nearly twice as fast.
-                "patch_dropout": 0.5,
+                # Most patches are left out in training: twice as fast, and harder to learn by heart.
+                "patch_dropout": 0.75,
             },
-            "text": {"depth": 1, "context_length": 24, "causal": True},
+            "text": {"depth": 1, "context_length": 32, "causal": True},
         },
         "loss": loss,
         "pairs": {"implementation": "auto", "duplicates": "negative"},
@@ -52,7 +52,7 @@ def get_config(arg: str = "softmax") -> ConfigDict:
     config.tokenizer = {
         "kind": "trained",
         "vocab_size": 4096,
-        "context_length": 24,
+        "context_length": 32,
         "caption_sources": ("name", "keywords", "title", "description"),
     }
     config.data = {
@@ -64,9 +64,12 @@ def get_config(arg: str = "softmax") -> ConfigDict:
             "join": ("keywords",),
             "compose": {"name_and_keywords": ("name", "keywords")},
         },
+        # Nor do texts come twice alike: 3,000 concepts are soon learnt by heart, and half of the
+        # names of new ones hold a word that training never saw.
+        "augment_text": {"merge_dropout": 0.1, "token_dropout": 0.15},
         "augment": {
             "crop": "resized",
-            "scale": (0.5, 1.0),
+            "scale": (0.7, 1.0),
             "flip": 0.5,
             "brightness": 0.3,
             "contrast": 0.3,
@@ -82,7 +85,7 @@ def get_config(arg: str = "softmax") -> ConfigDict:
         "clip_norm": 1.0,
     }
     config.schedule = {"name": "cosine", "warmup_steps": 50}
-    config.checkpoints = {"every_steps": 100, "keep_last": 10}
+    config.checkpoints = {"every_steps": 130, "keep_last": 10}
     config.log = {"every_steps": 10}
     config.evals = _evals()
     return config

@@ -34,7 +34,9 @@ def demo(tmp_path_factory):
     overrides["text"]["vocab_size"] = 300
     arch = architecture(config.task.architecture, **overrides)
     words = ["a red fox on a lighthouse", "woman firefighter, fire engine"] * 4
-    tokenizer = train_tokenizer(words, vocab_size=300, context_length=24)
+    tokenizer = train_tokenizer(
+        words, vocab_size=300, context_length=config.tokenizer.context_length
+    )
     prepare = Preprocess(**config.preprocess.to_dict())
     folder = tmp_path_factory.mktemp("demo")
     checkpoint = InMemory(arch, tokenizer=tokenizer, preprocess=prepare).save(folder / "ours")
