@@ -36,7 +36,7 @@ def get_config(arg: str = "softmax") -> ConfigDict:
                 "depth": 4,
                 "num_heads": 4,
                 "mlp_width": 512,
-                # Most patches are left out in training: twice as fast, and harder to learn by heart.
+                # Most patches are left out in training: faster, and harder to learn by heart.
                 "patch_dropout": 0.75,
             },
             "text": {"depth": 1, "context_length": 32, "causal": True},
