@@ -12,6 +12,7 @@ import numpy as np
 from benchmarks.data_turns import CONTEXT_LENGTH, RATIO, SCALE, SIZE, pull
 from benchmarks.workers import serve
 from bigclip.data.augment import Augmenter
+from bigclip.data.augment_text import TextAugmenter
 from bigclip.data.batches import open_batches
 from bigclip.data.captions import CaptionChooser
 from bigclip.data.examples import ExampleMaker
@@ -27,7 +28,14 @@ PARTS = {
     "decode": ("imdecode", "images.py", "image_headers.py"),
     "crop and resize": ("resize", "resizing.py", "sepFilter2D", "crops.py", "augment.py"),
     "read": ("pread", "webdataset.py", "tars.py", "files.py", "records.py", "decoder.py", "json"),
-    "tokens": ("tokenizer", "tokenizers", "cutters.py", "clip.py", "text_cleaning.py"),
+    "tokens": (
+        "tokenizer",
+        "tokenizers",
+        "cutters.py",
+        "clip.py",
+        "text_cleaning.py",
+        "augment_text.py",
+    ),
     "assembly": ("examples.py", "random_chunks.py"),
     "choice of captions": ("captions.py",),
     "order and random numbers": ("order.py", "shuffle", "repeat.py", "random", "numpy.array"),
@@ -109,7 +117,7 @@ class Data:
                 seed=0,
                 augmenter=Augmenter(self._preprocess, **self._augment),
                 chooser=CaptionChooser(**_CAPTIONS),
-                tokenizer=self._tokenizer,
+                text_augmenter=TextAugmenter(self._tokenizer),
             ),
             batch_size=examples,
             first_row=0,

@@ -248,7 +248,7 @@ def main(argv: list[str] | None = None) -> None:
         type=float,
         nargs="+",
         default=[OPEN_CLIP_LEARNING_RATE],
-        help="peak learning rates of open_clip, one row each for all of --open_clip_data",
+        help="peak learning rates of open_clip, a row for each on each of --open_clip_data",
     )
     command.add_argument(
         "--open_clip_data",

@@ -162,6 +162,8 @@ def _set(block, path, value):
         ("data.sorce", {}, "Did you mean 'source'"),
         ("data.augment.crup", "none", "crup"),
         ("data.captions.wieghts", {}, "wieghts"),
+        ("data.augment_text.tokn_dropout", 0.1, "Did you mean 'token_dropout'"),
+        ("data.augment_text.merge_dropout", 1.5, "config.data.augment_text.merge_dropout must be"),
         ("optimizer.learning_rte", 1, "Did you mean 'learning_rate'"),
         ("schedule.warmup", 1, "unknown key 'warmup' in config.schedule"),
         ("checkpoints.every", 1, "unknown key 'every' in config.checkpoints"),

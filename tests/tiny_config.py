@@ -26,6 +26,7 @@ def get_config(arg: str) -> ConfigDict:
             "shuffle_window": config_dict.placeholder(int),
         },
         "captions": {"weights": {"name": 1.0, "keywords": 1.0}, "join": ("keywords",)},
+        "augment_text": {"merge_dropout": 0.1, "token_dropout": 0.1},
         "augment": {"crop": "resized", "scale": (0.5, 1.0), "flip": 0.5},
         "num_threads": 2,
         "num_workers": 0,

@@ -1,4 +1,4 @@
-"""Training captions: tokens left out, and words cut another way, at random.
+"""Training captions: words cut another way, and tokens left out, at random.
 
 A tower that sees few texts many times learns them by heart. Both options hinder that, and make it
 robust against words that it has never met. Everything is off by default; what is off draws no
@@ -10,9 +10,21 @@ from collections.abc import Sequence
 import numpy as np
 
 from bigclip.config import ConfigError
-from bigclip.data.merge_dropout import MergeDropout
 from bigclip.data.order import Stream, position_rng
-from bigclip.data.tokenizer import Tokenizer
+from bigclip.data.tokenizer import MergeDropout, Tokenizer
+
+
+def check_text_options(*, merge_dropout: float = 0.0, token_dropout: float = 0.0) -> None:
+    """Check the options of `TextAugmenter`, without a tokenizer.
+
+    Raises:
+        ConfigError: if a value is out of range.
+    """
+    for name, value in (("merge_dropout", merge_dropout), ("token_dropout", token_dropout)):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+            raise ConfigError(
+                f"config.data.augment_text.{name} must be a number in [0, 1), not {value!r}"
+            )
 
 
 class TextAugmenter:
@@ -25,9 +37,8 @@ class TextAugmenter:
 
         Args:
             tokenizer: what cuts.
-            merge_dropout: BPE-dropout (arXiv 1910.13267), which takes 0.1: the probability that a
-                possible merge of two pieces is passed over, see `MergeDropout`. Not for
-                SentencePiece.
+            merge_dropout: the probability that a possible merge of two pieces is passed over, see
+                `MergeDropout`; the paper takes 0.1. For byte-pair tokenizers.
             token_dropout: probability that a token is left out, before the text is cut to length;
                 one at least stays. CLIPA (arXiv 2305.07017) masks texts at random likewise, for
                 speed.
@@ -35,11 +46,7 @@ class TextAugmenter:
         Raises:
             ConfigError: if a value is out of range, or the tokenizer has no merges.
         """
-        for name, value in (("merge_dropout", merge_dropout), ("token_dropout", token_dropout)):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-                raise ConfigError(
-                    f"config.data.augment_text.{name} must lie in [0, 1), not {value!r}"
-                )
+        check_text_options(merge_dropout=merge_dropout, token_dropout=token_dropout)
         self.tokenizer = tokenizer
         self.token_dropout = token_dropout
         self._merges = MergeDropout(tokenizer, merge_dropout) if merge_dropout else None
@@ -58,7 +65,7 @@ class TextAugmenter:
         """
         if self._merges is None and not self.token_dropout:
             return self.tokenizer(texts)
-        rngs = {position: position_rng(seed, position, Stream.TOKEN) for position in positions}
+        rngs = {at: text_rng(seed, at) for at in set(positions)}
         rows = []
         for text, position in zip(texts, positions, strict=True):
             rng = rngs[position]
@@ -72,7 +79,7 @@ class TextAugmenter:
 
         Args:
             text: what to cut.
-            rng: of the text's position, as `__call__` has it.
+            rng: `text_rng` of the text's position, behind the texts before.
         """
         if self._merges is None:
             pieces = self.tokenizer.pieces(text)
@@ -88,3 +95,8 @@ class TextAugmenter:
         if num and not kept.any():
             kept[draws.argmax()] = True
         return kept.tolist()
+
+
+def text_rng(seed: int, position: int) -> np.random.Generator:
+    """The random numbers of the texts of a position."""
+    return position_rng(seed, position, Stream.TOKEN)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from bigclip.config import ConfigError, call, check, plain
 from bigclip.data.augment import Augmenter
-from bigclip.data.augment_text import TextAugmenter
+from bigclip.data.augment_text import TextAugmenter, check_text_options
 from bigclip.data.batches import Batches, open_batches
 from bigclip.data.captions import CaptionChooser
 from bigclip.data.filters import Filter
@@ -94,7 +94,7 @@ def data_options(
         raise ConfigError(f"config.data.source.kind is missing. Valid: {', '.join(SOURCES)}.")
     check(Augmenter, augment or {}, "data.augment", given=("preprocess",))
     check(CaptionChooser, captions or {}, "data.captions")
-    check(TextAugmenter, augment_text or {}, "data.augment_text", given=("tokenizer",))
+    call(check_text_options, augment_text or {}, "data.augment_text")
     check(Filter, filters or {}, "data.filters")
     return {
         "source": source,
@@ -125,7 +125,9 @@ def open_pipeline(
         ConfigError: if the data cannot be opened as described.
     """
     source = apply_filters(open_source(**options["source"]), options["filters"])
-    return Pipeline(source, preprocess, make_tokenizer(source), dict(options))
+    tokenizer = make_tokenizer(source)
+    TextAugmenter(tokenizer, **options["augment_text"])  # it may not fit the tokenizer
+    return Pipeline(source, preprocess, tokenizer, dict(options))
 
 
 def read_pipeline(config: Mapping[str, Any]) -> Pipeline:

@@ -230,7 +230,7 @@ def contrastive(
         shared = {name: params[name] for name in _SCALARS if name in params}
         shared["image_emb"] = outputs["image_emb"]
         text_emb, ids = outputs["text_emb"], outputs.get("caption_id")
-        if text_emb.ndim == 2:
+        if num_captions is None:
             return pair_loss(shared, text_emb, ids)
         return mean_over_captions(pair_loss, shared, text_emb, ids)
 

@@ -31,7 +31,12 @@ _VISIBLE_SECONDS = 90.0
 def _shaping(config: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in config.items() if key not in _FREE}
     if isinstance(kept.get("data"), Mapping):
-        kept["data"] = {key: value for key, value in kept["data"].items() if key not in _FREE_DATA}
+        # An empty block is as good as none: a run goes on that an older version began without it.
+        kept["data"] = {
+            key: value
+            for key, value in kept["data"].items()
+            if key not in _FREE_DATA and value != {}
+        }
     return kept
 
 

@@ -14,6 +14,7 @@ from batch_taking import assert_equal, take
 
 from bigclip.config import ConfigError
 from bigclip.data import checks, examples
+from bigclip.data.augment_text import TextAugmenter
 from bigclip.data.batches import DataLost, open_batches
 from bigclip.data.preprocess import Preprocess
 from bigclip.data.records import BadRecord, Record
@@ -134,6 +135,18 @@ def test_several_captions_an_image(write_shards, options):
         found = source[record].captions
         expected = options["tokenizer"]([found["txt"][0], found["name"][0]])
         np.testing.assert_array_equal(batch["text"][row, :2], expected)
+
+
+def test_the_captions_of_an_example_are_augmented_one_after_the_other(write_shards, options):
+    source = open_source(kind="webdataset", shards=write_shards(31))
+    captions = {"policy": "all", "weights": {"txt": 1, "name": 1}}
+    [batch] = take(source, 1, **{**options, "captions": captions})
+    augmenter = TextAugmenter(options["tokenizer"], **options["augment_text"])
+    for row, record in enumerate(batch["record"]):
+        found = source[record].captions
+        texts = [found["txt"][0], found["name"][0]]
+        alone = augmenter(texts, seed=options["seed"], positions=[row, row])
+        np.testing.assert_array_equal(batch["text"][row], alone)
 
 
 def test_closing_stops_all_threads_at_once(write_shards, options):

@@ -323,16 +323,27 @@ def test_cut_pieces_are_those_the_model_does_not_see(pipeline_of):
 
 
 def test_dropped_tokens_and_words_in_pieces_are_told(pipeline_of):
-    noise = {"token_dropout": 0.5, "merge_dropout": 0.5}
-    examples = sheet_of(pipeline_of(captions={}, augment_text=noise), num=12).examples
-    for example in examples:
-        [caption] = example.captions
-        assert caption.num_tokens == sum(caption.kept) + 2
-        assert sum(caption.seen) == (caption.ids != 0).sum() - 2
-        assert (caption.ids != 0).sum() == min(caption.num_tokens, len(caption.ids))
+    noise = {"token_dropout": 0.4, "merge_dropout": 0.5}
+    several = {"policy": "all", "weights": {"txt": 1, "name": 1}}
+    pipeline = pipeline_of(captions=several, augment_text=noise)
+    sheet = sheet_of(pipeline, num=12)
+    assert ("Augmentation of texts", "token_dropout 0.4; merge_dropout 0.5") in [
+        (term, words.partition("; the")[0]) for term, words in sheet.block
+    ]
+    kept, longer = [], []
+    for caption in (caption for example in sheet.examples for caption in example.captions):
+        seen = [
+            piece.text for piece, seen in zip(caption.pieces, caption.seen, strict=True) if seen
+        ]
+        vocabulary = pipeline.tokenizer.to_dict()["pieces"]["model"]["vocab"]
+        words = {number: word.removeprefix("Ġ") or "␣" for word, number in vocabulary.items()}
+        assert seen == [words[one] for one in caption.ids.tolist() if one in words]
         spelt = "".join(piece.text for piece in caption.pieces).replace("␣", "")
         assert spelt == caption.text.replace(" ", "")
-    assert any(False in caption.seen for example in examples for caption in example.captions)
+        kept += caption.kept
+        longer.append(len(caption.pieces) - len(pipeline.tokenizer.pieces(caption.text)))
+    assert 0.4 < np.mean(kept) < 0.8
+    assert min(longer) >= 0 < max(longer)
 
 
 def test_histograms():

@@ -79,7 +79,7 @@ def test_only_captions_of_the_same_place_are_compared():
     alone = {**outputs, "text_emb": outputs["text_emb"][:, 1]}
     alone["caption_id"] = outputs["caption_id"][:, 1]
     loss = masked.objective(drawn_params(), outputs, 0.0)[0]
-    second = masked.objective(drawn_params(), alone, 0.0)[0]
+    second = task(None, "mask").objective(drawn_params(), alone, 0.0)[0]
     np.testing.assert_allclose(loss, second / 2, rtol=1e-5)
 
 

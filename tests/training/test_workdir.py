@@ -54,6 +54,15 @@ def test_how_a_run_runs_may_change(tmp_path):
     Workdir.open(tmp_path, {**CONFIG, **changed, "mesh": {"fsdp": 2}})
 
 
+def test_a_run_of_a_version_without_a_block_goes_on_if_the_block_is_empty(tmp_path):
+    Workdir.open(tmp_path, CONFIG)
+    with_checkpoint(tmp_path)
+    Workdir.open(tmp_path, {**CONFIG, "data": {**CONFIG["data"], "augment_text": {}}})
+    filled = {**CONFIG["data"], "augment_text": {"token_dropout": 0.1}}
+    with pytest.raises(ConfigError, match="data.augment_text: None -> "):
+        Workdir.open(tmp_path, {**CONFIG, "data": filled})
+
+
 def test_before_the_first_checkpoint_anything_may_change(tmp_path):
     Workdir.open(tmp_path, CONFIG)
     Workdir.open(tmp_path, {**CONFIG, "batch_size": 16})

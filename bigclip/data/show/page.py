@@ -170,10 +170,10 @@ def _card(example: Example) -> ElementTree.Element:
 
 def _caption(caption: Caption) -> list[ElementTree.Element]:
     words: list[ElementTree.Element] = []
-    for piece, seen in zip(caption.pieces, caption.seen, strict=True):
+    for piece, kept, seen in zip(caption.pieces, caption.kept, caption.seen, strict=True):
         if piece.begins_word or not words:
             words.append(_tag("span", class_="word"))
-        kind = "piece" if seen else "piece lost"
+        kind = "piece" if seen else "piece lost" if kept else "piece left-out"
         words[-1].append(_tag("span", piece.text, class_=kind))
     count = f"{caption.num_tokens} of {len(caption.ids)} tokens"
     if caption.is_cut:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bigclip.data.augment_text import TextAugmenter
+from bigclip.data.augment_text import TextAugmenter, text_rng
 from bigclip.data.captions import CaptionChooser
 from bigclip.data.image_size import image_size
 from bigclip.data.order import Stream, position_rng
@@ -112,6 +112,7 @@ def read_rows(
         batch_size=batch_size, seed=seed, process_count=process_count, start_batch=first
     )
     chooser = CaptionChooser(**pipeline.options["captions"])
+    augmenter = TextAugmenter(pipeline.tokenizer, **pipeline.options["augment_text"])
     examples: list[Example] = []
     with opened as batches:
         for _ in range(first, start_batch):
@@ -124,11 +125,16 @@ def read_rows(
                 rng = position_rng(seed, position, Stream.CAPTION)
                 texts = chooser(record.captions, rng)
                 ids = batch["text"][row].reshape(len(texts), -1)
-                captions = _captions(pipeline, texts, ids, seed=seed, position=position)
-                if captions is None:
+                made = augmenter(texts, seed=seed, positions=[position] * len(texts))
+                if not np.array_equal(made, ids):
                     raise RuntimeError(
                         f"row {row} of batch {number} is not made of {record.key}: {texts}"
                     )
+                rng = text_rng(seed, position)
+                captions = [
+                    _caption(augmenter, text, own, rng)
+                    for text, own in zip(texts, ids, strict=True)
+                ]
                 values = {name: array[row] for name, array in batch.items()}
                 examples.append(_example(pipeline, number, row, values, record, captions))
             if len(examples) == num:
@@ -136,22 +142,12 @@ def read_rows(
     raise AssertionError("batches are endless")
 
 
-def _captions(
-    pipeline: Pipeline, texts: list[str], ids: np.ndarray, *, seed: int, position: int
-) -> list[Caption] | None:
-    """Say how the texts became the ids [C, L]; None if they did not."""
-    tokenizer = pipeline.tokenizer
-    augmenter = TextAugmenter(tokenizer, **pipeline.options["augment_text"])
-    made = augmenter(texts, seed=seed, positions=[position] * len(texts))
-    if not np.array_equal(made, ids):
-        return None
-    rng = position_rng(seed, position, Stream.TOKEN)
-    captions = []
-    for text, own in zip(texts, ids, strict=True):
-        cut, kept = augmenter.pieces(text, rng)
-        pieces = readable_pieces(tokenizer, cut)
-        captions.append(Caption(text, own, pieces, kept, count_tokens(tokenizer, sum(kept))))
-    return captions
+def _caption(
+    augmenter: TextAugmenter, text: str, ids: np.ndarray, rng: np.random.Generator
+) -> Caption:
+    cut, kept = augmenter.pieces(text, rng)
+    pieces = readable_pieces(augmenter.tokenizer, cut)
+    return Caption(text, ids, pieces, kept, count_tokens(augmenter.tokenizer, sum(kept)))
 
 
 def _example(pipeline: Pipeline, batch: int, row: int, values, record: Record, captions) -> Example:

@@ -209,6 +209,7 @@ def describe(pipeline: Pipeline) -> list[tuple[str, str]]:
     """Put the data block into words, as (term, words)."""
     options, preprocess, tokenizer = pipeline.options, pipeline.preprocess, pipeline.tokenizer
     captions, augment = options["captions"], options["augment"]
+    augment_text = _settings(options["augment_text"])
     source = {name: value for name, value in options["source"].items() if name != "kind"}
     return [
         ("Source", f"{options['source']['kind']}: {_settings(source)}"),
@@ -224,6 +225,12 @@ def describe(pipeline: Pipeline) -> list[tuple[str, str]]:
             "Tokens",
             f"{tokenizer.context_length} a caption, of a vocabulary of {tokenizer.vocab_size:,}; "
             f"texts are cleaned by “{tokenizer.clean}”",
+        ),
+        (
+            "Augmentation of texts",
+            f"{augment_text}; the figures of all captions are without it"
+            if augment_text
+            else "none",
         ),
     ]
 

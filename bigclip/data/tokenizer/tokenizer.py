@@ -85,11 +85,11 @@ class Tokenizer:
         return self.frame([self.ids(text) for text in texts])
 
     def ids(self, text: str) -> list[int]:
-        """Cut one text: no special ids, and all of it that could fit by far."""
+        """Cut one text: no special ids; far more of a long text than fits is left, but not all."""
         return self._cutter.ids(self.clean_text(text))
 
     def frame(self, rows: Sequence[Sequence[int]]) -> np.ndarray:
-        """Put special ids around ids of n texts, cut them to length and fill them up.
+        """Cut the ids of n texts to length, put the special ids around them and fill them up.
 
         Returns:
             int32 [n, L].
@@ -106,8 +106,8 @@ class Tokenizer:
         return CLEANERS[self.clean](text[: _CHARACTERS_PER_ID * self.context_length])
 
     def pieces(self, text: str) -> list[str]:
-        """Show how a text is cut, for people: no special ids, not shortened."""
-        return self._cutter.pieces(CLEANERS[self.clean](text))
+        """Show how a text is cut, for people: a piece for each of `ids`."""
+        return self._cutter.pieces(self.clean_text(text))
 
     def to_dict(self) -> dict:
         """Return everything as plain data for JSON."""

@@ -1,4 +1,4 @@
-"""BPE-dropout (arXiv 1910.13267): the same word, cut another way each time.
+"""BPE-dropout (arXiv 1910.13267, section 3): the same word, cut another way each time.
 
 A byte-pair tokenizer merges the letters of a word in a fixed order, so that a frequent word always
 is one id, and what it has in common with its kin ("frown", "frowning") is lost on a tower that sees
@@ -11,11 +11,14 @@ The `tokenizers` library has this, but its random numbers cannot be seeded.
 import json
 
 import numpy as np
-import tokenizers
 
 from bigclip.config import ConfigError
-from bigclip.data.tokenizer import Tokenizer
 from bigclip.data.tokenizer.cutters import open_json
+from bigclip.data.tokenizer.tokenizer import Tokenizer
+
+# The work grows with the square of a word's length. What is longer is no word: an address, a line
+# of a script without blanks, rubbish.
+_LONGEST_WORD = 64
 
 
 class MergeDropout:
@@ -26,35 +29,29 @@ class MergeDropout:
 
         Args:
             tokenizer: byte-level byte pairs.
-            dropout: probability to pass over a possible merge, in [0, 1).
+            dropout: probability to pass over a possible merge, in [0, 1). Words of more than 64
+                bytes are cut as ever.
 
         Raises:
             ConfigError: for a tokenizer of another kind.
         """
         content = tokenizer.to_dict()["pieces"]
         model = content.get("model", {})
-        self._suffix: str = model.get("end_of_word_suffix") or ""
-        self._vocab: dict[str, int] = model.get("vocab", {})
-        alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
-        if (
-            model.get("type") != "BPE"
-            or model.get("continuing_subword_prefix")
-            or model.get("ignore_merges")
-            or content.get("added_tokens")
-            or not {*alphabet, *(one + self._suffix for one in alphabet)} <= self._vocab.keys()
-        ):
+        if not _is_byte_level(content) or model.get("type") != "BPE" or _has_more_rules(content):
             raise ConfigError(
                 "config.data.augment_text.merge_dropout needs a byte-level byte-pair tokenizer, as "
                 'config.tokenizer.kind = "trained" or "clip_bpe"; set it to 0 for this one'
             )
+        self._tokenizer = tokenizer
+        self._dropout = dropout
+        self._library = open_json(json.dumps(content))
+        self._suffix: str = model.get("end_of_word_suffix") or ""
+        self._vocab: dict[str, int] = model["vocab"]
         pairs = (one.split(" ") if isinstance(one, str) else one for one in model["merges"])
         self._ranks = {(left, right): rank for rank, (left, right) in enumerate(pairs)}
-        self._tokenizer = tokenizer
-        self._library = open_json(json.dumps(content))
-        self._dropout = dropout
 
     def ids(self, text: str, rng: np.random.Generator) -> list[int]:
-        """Cut one text; no special ids, not shortened."""
+        """Cut one text; see `Tokenizer.ids`."""
         return [self._vocab[piece] for piece in self.pieces(text, rng)]
 
     def pieces(self, text: str, rng: np.random.Generator) -> list[str]:
@@ -62,20 +59,19 @@ class MergeDropout:
         text = self._tokenizer.clean_text(text)
         if self._library.normalizer is not None:
             text = self._library.normalizer.normalize_str(text)
-        words = [text]
-        if self._library.pre_tokenizer is not None:
-            words = [word for word, _ in self._library.pre_tokenizer.pre_tokenize_str(text)]
-        return [piece for word in words if word for piece in self._cut(word, rng)]
+        words = self._library.pre_tokenizer.pre_tokenize_str(text)
+        return [piece for word, _ in words for piece in self._cut(word, rng)]
 
     def _cut(self, word: str, rng: np.random.Generator) -> list[str]:
+        if len(word) > _LONGEST_WORD:
+            return [token.value for token in self._library.model.tokenize(word)]
         pieces = [*word[:-1], word[-1:] + self._suffix]
         while len(pieces) > 1:
             passed_over = (rng.random(len(pieces) - 1) < self._dropout).tolist()
+            ranks = map(self._ranks.get, zip(pieces, pieces[1:], strict=False))
             merges = [
                 (rank, place)
-                for place, rank in enumerate(
-                    map(self._ranks.get, zip(pieces, pieces[1:], strict=False))
-                )
+                for place, rank in enumerate(ranks)
                 if rank is not None and not passed_over[place]
             ]
             if not merges:
@@ -83,3 +79,19 @@ class MergeDropout:
             _, place = min(merges)
             pieces[place : place + 2] = [pieces[place] + pieces[place + 1]]
         return pieces
+
+    def __reduce__(self):
+        return MergeDropout, (self._tokenizer, self._dropout)
+
+
+def _is_byte_level(content: dict) -> bool:
+    """Whether words are turned into bytes, so that every letter is in the vocabulary."""
+    stage = content.get("pre_tokenizer") or {}
+    stages = stage.get("pretokenizers", [stage])
+    return any(one.get("type") == "ByteLevel" for one in stages)
+
+
+def _has_more_rules(content: dict) -> bool:
+    """Whether more than the order of its merges decides how a word is cut."""
+    names = ("continuing_subword_prefix", "ignore_merges", "byte_fallback", "dropout")
+    return bool(content.get("added_tokens")) or any(map(content["model"].get, names))
