@@ -6,11 +6,10 @@ import functools
 import jax
 import numpy as np
 import pytest
+from step_gradient import value_and_gradient
 
-from bigclip.parallel import batch_sharding, make_mesh, shard_params
+from bigclip.parallel import make_mesh
 from bigclip.tasks import make_task
-from bigclip.training.micro_batches import step_keys
-from bigclip.training.step import loss_and_metrics
 
 B, C = 16, 2
 MESHES = {
@@ -55,20 +54,6 @@ def inputs(loss):
     return {"image": rng.integers(0, 256, (B, size, size, 3), np.uint8), "text": tokens}
 
 
-def value_and_gradient(one, params, examples, mesh, micro_batch_size):
-    params = jax.device_put(params, shard_params(params, one.rules, mesh))
-    examples = jax.device_put(examples, batch_sharding(mesh))
-
-    def loss_fn(params, examples):
-        keys = step_keys(jax.random.key(2), 3, B)
-        return loss_and_metrics(
-            one, params, examples, keys, 0.5, micro_batch_size=micro_batch_size
-        )[0]
-
-    with jax.set_mesh(mesh):
-        return jax.device_get(jax.jit(jax.value_and_grad(loss_fn))(params, examples))
-
-
 @functools.cache
 def expected(loss, duplicates):
     """The mean of C single-caption losses and gradients, dense, on one device, in one piece."""
@@ -78,8 +63,8 @@ def expected(loss, duplicates):
             task(loss, "dense", duplicates, None),
             drawn_params(loss),
             {**given, "text": given["text"][:, c]},
-            mesh,
-            None,
+            mesh=mesh,
+            micro_batch_size=None,
         )
         for c in range(C)
     ]
@@ -108,8 +93,8 @@ def test_two_captions_are_the_mean_of_one_each(
         task(loss, implementation, duplicates, C),
         drawn_params(loss),
         inputs(loss),
-        mesh,
-        micro_batch_size,
+        mesh=mesh,
+        micro_batch_size=micro_batch_size,
     )
     wanted_value, wanted_gradient = expected(loss, duplicates)
     np.testing.assert_allclose(value, wanted_value, rtol=1e-5)

@@ -6,11 +6,10 @@ import functools
 import jax
 import numpy as np
 import pytest
+from step_gradient import value_and_gradient
 
-from bigclip.parallel import batch_sharding, make_mesh, shard_params
+from bigclip.parallel import make_mesh
 from bigclip.tasks import make_task
-from bigclip.training.micro_batches import step_keys
-from bigclip.training.step import loss_and_metrics
 
 BATCH_SIZE = 16
 MESHES = {
@@ -62,24 +61,16 @@ def drawn_params(loss):
 
 
 @functools.cache
-def value_and_gradient(loss, mesh_name, micro_batch_size, implementation="auto"):
+def found(loss, mesh_name, micro_batch_size, implementation="auto"):
     sizes = MESHES[mesh_name]
     num_devices = int(np.prod(list(sizes.values()))) if sizes else 1
-    mesh = make_mesh(**sizes, devices=jax.devices()[:num_devices])
-    one = task(loss, implementation)
-    params = drawn_params(loss)
-    params = jax.device_put(params, shard_params(params, one.rules, mesh))
-    examples = jax.device_put(inputs(loss), batch_sharding(mesh))
-
-    def loss_fn(params, examples):
-        keys = step_keys(jax.random.key(2), 3, BATCH_SIZE)
-        return loss_and_metrics(
-            one, params, examples, keys, 0.5, micro_batch_size=micro_batch_size
-        )[0]
-
-    with jax.set_mesh(mesh):
-        value, gradient = jax.jit(jax.value_and_grad(loss_fn))(params, examples)
-    return jax.device_get((value, gradient))
+    return value_and_gradient(
+        task(loss, implementation),
+        drawn_params(loss),
+        inputs(loss),
+        mesh=make_mesh(**sizes, devices=jax.devices()[:num_devices]),
+        micro_batch_size=micro_batch_size,
+    )
 
 
 # Every mesh, every way of computing the pairs, and slices beside whole batches, with one loss or
@@ -115,8 +106,8 @@ QUICK = {
     ],
 )
 def test_equals_one_device(loss, mesh_name, micro_batch_size, implementation):
-    expected, expected_gradient = value_and_gradient(loss, "1", None)
-    value, gradient = value_and_gradient(loss, mesh_name, micro_batch_size, implementation)
+    expected, expected_gradient = found(loss, "1", None)
+    value, gradient = found(loss, mesh_name, micro_batch_size, implementation)
     np.testing.assert_allclose(value, expected, rtol=1e-5)
     largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected_gradient))
     for (path, wanted), got in zip(
