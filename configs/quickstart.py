@@ -64,7 +64,7 @@ def get_config(arg: str = "softmax") -> ConfigDict:
             "join": ("keywords",),
             "compose": {"name_and_keywords": ("name", "keywords")},
         },
-        # Nor do texts come twice alike: 3,000 concepts are soon learnt by heart, and half of the
+        # No text comes twice alike: 3,000 concepts are soon learnt by heart, and half of the
         # names of new ones hold a word that training never saw.
         "augment_text": {"merge_dropout": 0.1, "token_dropout": 0.15},
         "augment": {

@@ -85,7 +85,7 @@ class Tokenizer:
         return self.frame([self.ids(text) for text in texts])
 
     def ids(self, text: str) -> list[int]:
-        """Cut one text: no special ids; far more of a long text than fits is left, but not all."""
+        """Cut one text, without special ids; of a very long one only the first 128 L characters."""
         return self._cutter.ids(self.clean_text(text))
 
     def frame(self, rows: Sequence[Sequence[int]]) -> np.ndarray:
