@@ -4,7 +4,13 @@ from bigclip.models.architectures import ARCHITECTURES, architecture
 from bigclip.models.attention import ATTENTIONS
 from bigclip.models.batch_norm import STATISTICS
 from bigclip.models.features import image_features, layer_names
-from bigclip.models.flops import block_flops, image_flops, resnet_blocks, text_flops
+from bigclip.models.flops import (
+    block_flops,
+    image_flops,
+    resnet_blocks,
+    text_flops,
+    transformer_flops,
+)
 from bigclip.models.image import ImageTower
 from bigclip.models.layers import stack, unstack
 from bigclip.models.partition import PARTITION_RULES
@@ -31,5 +37,6 @@ __all__ = [
     "resnet_blocks",
     "stack",
     "text_flops",
+    "transformer_flops",
     "unstack",
 ]

@@ -22,7 +22,12 @@ ATTENTIONS = ("auto", "plain")
 
 
 def attend(
-    query: jax.Array, key: jax.Array, value: jax.Array, *, causal: bool = False
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    *,
+    causal: bool = False,
+    at: jax.Array | None = None,
 ) -> jax.Array:
     """Mix values by the softmax of scaled query-key products.
 
@@ -36,6 +41,8 @@ def attend(
         key: [b, L, heads, E / heads].
         value: like key.
         causal: let position i see positions 0 to i only.
+        at: int32 [b], where the one query of each example stands in the sequence; None: the
+            queries are the sequence. Matters to `causal` alone.
 
     Returns:
         [b, Q, heads, E / heads], of the dtype of `query`. Logits, softmax and the division are
@@ -44,7 +51,10 @@ def attend(
     query, key, value = (x.swapaxes(1, 2) for x in (query, key, value))
     logits = jnp.einsum("bhqd,bhkd->bhqk", query, key, preferred_element_type=jnp.float32)
     if causal:
-        visible = jnp.tril(jnp.ones(logits.shape[-2:], bool))
+        if at is None:
+            visible = jnp.tril(jnp.ones(logits.shape[-2:], bool))
+        else:
+            visible = jnp.arange(logits.shape[-1]) <= at[:, None, None, None]
         logits = jnp.where(visible, logits, jnp.finfo(jnp.float32).min)
     # The largest logit cancels in the quotient: it is there to keep exp in range.
     largest = jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True))
@@ -71,8 +81,13 @@ class Attention(nn.Module):
     dtype: Any = jnp.bfloat16
 
     @nn.compact
-    def __call__(self, x: jax.Array, queries: jax.Array | None = None) -> jax.Array:
-        """Map x [b, L, E], or queries [b, Q, E] where given, to the same shape."""
+    def __call__(
+        self, x: jax.Array, queries: jax.Array | None = None, at: jax.Array | None = None
+    ) -> jax.Array:
+        """Map x [b, L, E], or queries [b, Q, E] where given, to the same shape.
+
+        With `causal`, queries take an `at`: see `attend`.
+        """
         inits = initializers(
             self.init_scheme, width=self.width, depth=self.depth, mlp_width=4 * self.width
         )
@@ -87,7 +102,10 @@ class Attention(nn.Module):
         key, value = project(x, "key"), project(x, "value")
         choose(self.attention, dict.fromkeys(ATTENTIONS), "task.attention")
         fused = self.attention == "auto" and can_fuse(query, key)
-        y = (fused_attend if fused else attend)(query, key, value, causal=self.causal)
+        if fused:
+            y = fused_attend(query, key, value, causal=self.causal)
+        else:
+            y = attend(query, key, value, causal=self.causal, at=at)
         y = y.reshape(*y.shape[:-2], self.width)
         return nn.Dense(self.width, dtype=self.dtype, kernel_init=inits.attention_out, name="out")(
             y

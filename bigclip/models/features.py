@@ -45,7 +45,10 @@ def image_features(
     Returns:
         Layer -> float32 array.
     """
-    (emb, inner), seen = tower.apply({"params": params}, pixels, mutable=["intermediates"])
+    # Under jit, layers that nobody asks for cost nothing.
+    (emb, inner), seen = tower.apply(
+        {"params": params}, pixels, with_tokens=True, mutable=["intermediates"]
+    )
     emb = emb.astype(jnp.float32)
     unit = emb * jax.lax.rsqrt(jnp.maximum(jnp.sum(emb * emb, -1, keepdims=True), 1e-16))
     known = {"embedding": unit, "projected": emb, **inner}

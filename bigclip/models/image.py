@@ -11,7 +11,7 @@ from bigclip.models.init import initializers
 from bigclip.models.norm import LayerNorm
 from bigclip.models.pooling import MapHead
 from bigclip.models.stems import ConvStem, PatchStem, check_size
-from bigclip.models.transformer import apply_blocks
+from bigclip.models.transformer import apply_blocks, needs_all_tokens
 
 POOLS = ("class", "mean", "map")
 STEMS = ("patch", "conv")
@@ -49,7 +49,7 @@ class ImageTower(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: jax.Array, *, keys: jax.Array | None = None
+        self, images: jax.Array, *, keys: jax.Array | None = None, with_tokens: bool = False
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Embed normalised images.
 
@@ -57,10 +57,12 @@ class ImageTower(nn.Module):
             images: float [b, H, W, 3].
             keys: PRNG keys [b], one an example, so that what is dropped depends on neither
                 micro-batching nor sharding. None: nothing is dropped.
+            with_tokens: return the patches, too. Where the class token is pooled, the last layer
+                is computed for it alone otherwise.
 
         Returns:
-            The embeddings, float32 [b, D], not normalised, and intermediates: `tokens`
-            [b, P, E], the patches after the last norm, and `pooled` float32 [b, E].
+            The embeddings, float32 [b, D], not normalised, and intermediates: `pooled` float32
+            [b, E] and, where asked for, `tokens` [b, P, E], the patches after the last norm.
 
         Raises:
             ValueError: the images are not of the size that the tower was built for.
@@ -69,17 +71,17 @@ class ImageTower(nn.Module):
         inits = initializers(
             self.init_scheme, width=self.width, depth=self.depth, mlp_width=self.mlp_width
         )
-        x = self._stem(images)  # [b, P, E]
-
         num_class = 1 if self.pool == "class" else 0
-        num_patches = x.shape[1]
+        num_patches = (self.image_size // self.patch_size) ** 2
+        kept = None
+        if keys is not None and self.patch_dropout:
+            num_kept = kept_patches(num_patches, self.patch_dropout)
+            kept = choose_patches(keys, num_patches, num_kept=num_kept)
+        x = self._stem(images, kept)  # [b, P, E]; from here on, P is what is kept
         position = self.param(
             "position", inits.image_position, (num_class + num_patches, self.width), jnp.float32
         ).astype(self.dtype)
-        x = x + position[num_class:]
-        if keys is not None and self.patch_dropout:
-            num_kept = kept_patches(num_patches, self.patch_dropout)
-            x = drop_patches(x, keys, num_kept=num_kept)
+        x = x + (position[num_class:] if kept is None else position[num_class:][kept])
         if num_class:
             token = self.param("class_token", inits.class_token, (1, self.width), jnp.float32)
             token = token.astype(self.dtype) + position[:1]
@@ -97,8 +99,11 @@ class ImageTower(nn.Module):
             "init_scheme": self.init_scheme,
             "dtype": self.dtype,
         }
+        whole = with_tokens or self.pool != "class" or needs_all_tokens(self)
         x = apply_blocks(
             x,
+            at=None if whole else jnp.zeros(x.shape[0], jnp.int32),
+            stack=None if whole else self.get_variable("params", "blocks"),
             depth=self.depth,
             scan=self.scan,
             remat=self.remat,
@@ -107,12 +112,11 @@ class ImageTower(nn.Module):
         )
 
         ln_post = LayerNorm(self.ln_eps, dtype=jnp.float32, name="ln_post")
-        # Under jit, tokens that nobody asks for cost nothing.
-        tokens = ln_post(x[:, num_class:]).astype(self.dtype)
         if self.pool == "class":
             pooled = ln_post(x[:, 0])
         elif self.pool == "map":
-            pooled = MapHead(**shared, depth=self.depth, name="map_head")(tokens)
+            patches = ln_post(x).astype(self.dtype)
+            pooled = MapHead(**shared, depth=self.depth, name="map_head")(patches)
         else:
             choose(self.pool, dict.fromkeys(POOLS), "image.pool")
             pooled = ln_post(x).mean(axis=1)
@@ -124,9 +128,12 @@ class ImageTower(nn.Module):
                 kernel_init=inits.projection,
                 name="projection",
             )(pooled)
-        return emb, {"tokens": tokens, "pooled": pooled}
+        inner = {"pooled": pooled}
+        if with_tokens:
+            inner["tokens"] = ln_post(x[:, num_class:]).astype(self.dtype)
+        return emb, inner
 
-    def _stem(self, images: jax.Array) -> jax.Array:
+    def _stem(self, images: jax.Array, kept: jax.Array | None) -> jax.Array:
         if self.stem == "conv":
             return ConvStem(
                 self.width,
@@ -135,7 +142,7 @@ class ImageTower(nn.Module):
                 init_scheme=self.init_scheme,
                 dtype=self.dtype,
                 name="stem",
-            )(images)
+            )(images, kept)
         choose(self.stem, dict.fromkeys(STEMS), "image.stem")
         return PatchStem(
             self.width,
@@ -144,7 +151,7 @@ class ImageTower(nn.Module):
             init_scheme=self.init_scheme,
             dtype=self.dtype,
             name="stem",
-        )(images)
+        )(images, kept)
 
 
 def kept_patches(num_patches: int, rate: float) -> int:
@@ -152,20 +159,19 @@ def kept_patches(num_patches: int, rate: float) -> int:
     return max(1, round(num_patches * (1 - rate)))
 
 
-def drop_patches(x: jax.Array, keys: jax.Array, *, num_kept: int) -> jax.Array:
-    """Keep a random subset of the patches of every example, of static size, in order.
+def choose_patches(keys: jax.Array, num_patches: int, *, num_kept: int) -> jax.Array:
+    """Choose a random subset of the patches of every example, of static size, in order.
 
     Source: Li et al. 2023 (FLIP), arXiv 2212.00794.
 
     Args:
-        x: [b, P, E].
         keys: PRNG keys [b].
+        num_patches: P.
         num_kept: number of patches to keep.
 
     Returns:
-        [b, num_kept, E].
+        int32 [b, num_kept], rising.
     """
-    num_patches = x.shape[1]
     noise = jax.vmap(lambda key: jax.random.uniform(key, (num_patches,)))(keys)
     _, kept = jax.lax.top_k(noise, num_kept)
-    return jnp.take_along_axis(x, jnp.sort(kept, axis=1)[..., None], axis=1)
+    return jnp.sort(kept, axis=1)

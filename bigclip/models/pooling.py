@@ -67,8 +67,3 @@ def eot_position(tokens: jax.Array) -> jax.Array:
     The end-of-text id is the largest of the vocabulary, and argmax returns the first maximum.
     """
     return jnp.argmax(tokens, axis=-1)
-
-
-def take_position(x: jax.Array, position: jax.Array) -> jax.Array:
-    """Return x[i, position[i]] for every example, [b, E], of x [b, L, E] and position [b]."""
-    return jnp.take_along_axis(x, position[:, None, None], axis=1)[:, 0]

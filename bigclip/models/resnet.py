@@ -182,6 +182,7 @@ class ModifiedResNet(nn.Module):
         *,
         training: bool = False,
         frozen: Collection[str] = frozenset(),
+        with_tokens: bool = False,
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Embed normalised images.
 
@@ -192,11 +193,12 @@ class ModifiedResNet(nn.Module):
                 in the collection "statistics", which must be mutable.
             frozen: paths of parameters of this tower that do not train: a normalisation whose
                 running statistics are among them goes by these, and does not change them.
+            with_tokens: return the last feature map, too.
 
         Returns:
-            The embeddings, float32 [b, D], not normalised, and intermediates: `tokens`
-            [b, P, 32 w], the last feature map, and `pooled` float32 [b, D], which is what the
-            attention pool gives: the embedding itself.
+            The embeddings, float32 [b, D], not normalised, and intermediates: `pooled` float32
+            [b, D], which is what the attention pool gives, the embedding itself, and, where asked
+            for, `tokens` [b, P, 32 w], the last feature map.
 
         Raises:
             ValueError: the images are not of the size that the tower was built for.
@@ -221,4 +223,7 @@ class ModifiedResNet(nn.Module):
             dtype=self.dtype,
             name="attention_pool",
         )(tokens)
-        return emb, {"tokens": tokens, "pooled": emb}
+        inner = {"pooled": emb}
+        if with_tokens:
+            inner["tokens"] = tokens
+        return emb, inner

@@ -24,6 +24,11 @@ def check_size(images: jax.Array, size: int) -> None:
         )
 
 
+def take_patches(x: jax.Array, kept: jax.Array) -> jax.Array:
+    """Take of [b, P, E] the patches `kept`, int32 [b, k], of every example: [b, k, E]."""
+    return jnp.take_along_axis(x, kept[..., None], axis=1)
+
+
 class PatchStem(nn.Module):
     """Cut the image into patches and map each linearly, as every published ViT does.
 
@@ -38,8 +43,11 @@ class PatchStem(nn.Module):
     dtype: Any = jnp.bfloat16
 
     @nn.compact
-    def __call__(self, images: jax.Array) -> jax.Array:
-        """Map [b, H, W, 3] to [b, P, E]; pixels beyond the last whole patch are left out."""
+    def __call__(self, images: jax.Array, kept: jax.Array | None = None) -> jax.Array:
+        """Map [b, H, W, 3] to [b, P, E]; pixels beyond the last whole patch are left out.
+
+        With `kept`, int32 [b, k], only those patches are mapped, to [b, k, E].
+        """
         size = self.patch_size
         inits = initializers(self.init_scheme, width=self.width, depth=1, mlp_width=self.width)
         kernel = self.param("kernel", inits.patch_kernel, (size, size, 3, self.width), jnp.float32)
@@ -47,6 +55,9 @@ class PatchStem(nn.Module):
         x = images[:, : rows * size, : columns * size].astype(self.dtype)
         x = x.reshape(-1, rows, size, columns, size * 3).swapaxes(2, 3)
         x = x.reshape(-1, rows * columns, size * size * 3)
+        if kept is not None:
+            # Pixels need no gradient: taken here, patches cost nothing on the way back.
+            x = take_patches(x, kept)
         x = x @ kernel.reshape(-1, self.width).astype(self.dtype)
         if self.bias:
             bias = self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
@@ -68,8 +79,8 @@ class ConvStem(nn.Module):
     dtype: Any = jnp.bfloat16
 
     @nn.compact
-    def __call__(self, images: jax.Array) -> jax.Array:
-        """Map [b, H, W, 3] to [b, P, E]."""
+    def __call__(self, images: jax.Array, kept: jax.Array | None = None) -> jax.Array:
+        """Map [b, H, W, 3] to [b, P, E], or to [b, k, E] of the patches `kept`, int32 [b, k]."""
         inits = initializers(self.init_scheme, width=self.width, depth=1, mlp_width=self.width)
         x = images.astype(self.dtype)
         num_halvings = int(math.log2(self.patch_size))
@@ -91,6 +102,8 @@ class ConvStem(nn.Module):
             )(x)
             x = nn.relu(x)
         x = x.reshape(x.shape[0], -1, x.shape[-1])
+        if kept is not None:
+            x = take_patches(x, kept)
         return nn.Dense(
             self.width, dtype=self.dtype, kernel_init=inits.patch_kernel, name="projection"
         )(x)

@@ -9,14 +9,14 @@ from flax import linen as nn
 from bigclip.config import choose
 from bigclip.models.init import initializers
 from bigclip.models.norm import LayerNorm
-from bigclip.models.pooling import eot_position, take_position
-from bigclip.models.transformer import apply_blocks
+from bigclip.models.pooling import eot_position
+from bigclip.models.transformer import apply_blocks, needs_all_tokens, take_position
 
 POOLS = ("eot", "last")
 
 
 class TextTower(nn.Module):
-    """Embed texts.
+    """Embed tokens.
 
     Parameters (V vocabulary, L tokens, E width, D embedding): `token_embedding` [V, E],
     `position` [L, E], `blocks/*` or `block_00/*`, ..., `ln_post`, `projection/*` [E, D].
@@ -42,15 +42,19 @@ class TextTower(nn.Module):
     attention: str = "auto"  # one of attention.ATTENTIONS
 
     @nn.compact
-    def __call__(self, tokens: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(
+        self, tokens: jax.Array, *, with_tokens: bool = False
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Embed tokens.
 
         Args:
             tokens: int32 [b, L]; rows may be shorter than the tower's context.
+            with_tokens: return all tokens, too. The last layer is computed for the one that is
+                pooled alone otherwise.
 
         Returns:
-            The embeddings, float32 [b, D], not normalised, and intermediates: `tokens`
-            [b, L, E] after the last norm, and `pooled` float32 [b, E].
+            The embeddings, float32 [b, D], not normalised, and intermediates: `pooled` float32
+            [b, E] and, where asked for, `tokens` [b, L, E] after the last norm.
 
         Raises:
             ValueError: the rows are longer than the context.
@@ -72,8 +76,16 @@ class TextTower(nn.Module):
         )
         # Look up first and cast after: the gradient of frequent tokens then adds in float32.
         x = (embedding[tokens] + position[:length]).astype(self.dtype)
+        if self.pool == "eot":
+            at = eot_position(tokens)
+        else:
+            choose(self.pool, dict.fromkeys(POOLS), "text.pool")
+            at = jnp.full(tokens.shape[0], length - 1, jnp.int32)
+        whole = with_tokens or needs_all_tokens(self)
         x = apply_blocks(
             x,
+            at=None if whole else at,
+            stack=None if whole else self.get_variable("params", "blocks"),
             depth=self.depth,
             scan=self.scan,
             remat=self.remat,
@@ -88,13 +100,8 @@ class TextTower(nn.Module):
             dtype=self.dtype,
         )
 
-        if self.pool == "eot":
-            last = take_position(x, eot_position(tokens))
-        else:
-            choose(self.pool, dict.fromkeys(POOLS), "text.pool")
-            last = x[:, -1]
         ln_post = LayerNorm(self.ln_eps, dtype=jnp.float32, name="ln_post")
-        pooled = ln_post(last)
+        pooled = ln_post((take_position(x, at) if whole else x)[:, 0])
         emb = pooled
         if self.projection:
             emb = nn.Dense(
@@ -103,5 +110,7 @@ class TextTower(nn.Module):
                 kernel_init=inits.projection,
                 name="projection",
             )(pooled)
-        # Under jit, tokens that nobody asks for cost nothing.
-        return emb, {"tokens": ln_post(x).astype(self.dtype), "pooled": pooled}
+        inner = {"pooled": pooled}
+        if with_tokens:
+            inner["tokens"] = ln_post(x).astype(self.dtype)
+        return emb, inner

@@ -80,9 +80,18 @@ class Block(nn.Module):
     dtype: Any = jnp.bfloat16
 
     @nn.compact
-    def __call__(self, x: jax.Array, _: None = None) -> tuple[jax.Array, None]:
-        """Map x [b, L, E] to ([b, L, E], None), the carry and the output of a scan."""
+    def __call__(
+        self, x: jax.Array, _: None = None, at: jax.Array | None = None
+    ) -> tuple[jax.Array, None]:
+        """Map x [b, L, E] to ([b, L, E], None), the carry and the output of a scan.
+
+        With `at`, int32 [b], only that position of every example is computed: [b, 1, E]. All
+        positions are attended to, so keys and values are all that is needed of the others.
+        """
         y = LayerNorm(self.ln_eps, dtype=self.dtype, name="ln_attention")(x)
+        queries = None
+        if at is not None:
+            x, queries = take_position(x, at), take_position(y, at)
         y = Attention(
             self.width,
             self.num_heads,
@@ -92,7 +101,7 @@ class Block(nn.Module):
             attention=self.attention,
             dtype=self.dtype,
             name="attention",
-        )(y)
+        )(y, queries, at)
         x = shard_batch(x + y)
         y = LayerNorm(self.ln_eps, dtype=self.dtype, name="ln_mlp")(x)
         y = Mlp(
@@ -110,7 +119,29 @@ class Block(nn.Module):
         return x, None
 
 
-def apply_blocks(x: jax.Array, *, depth: int, scan: bool, remat: str, **fields) -> jax.Array:
+def take_position(x: jax.Array, at: jax.Array) -> jax.Array:
+    """Return x[i, at[i]] for every example, [b, 1, E], of x [b, L, E] and at [b]."""
+    return jnp.take_along_axis(x, at[:, None, None], axis=1)
+
+
+def needs_all_tokens(tower: nn.Module) -> bool:
+    """Whether a tower being applied has to run whole, though one token is pooled.
+
+    It has while its parameters are made, and where a probe asks for the layers' outputs.
+    """
+    return tower.is_initializing() or tower.is_mutable_collection("intermediates")
+
+
+def apply_blocks(
+    x: jax.Array,
+    *,
+    depth: int,
+    scan: bool,
+    remat: str,
+    at: jax.Array | None = None,
+    stack: Any = None,
+    **fields,
+) -> jax.Array:
     """Run x [b, L, E] through `depth` blocks of the module being built.
 
     To be called inside an `nn.compact` method. The parameters become children of the calling
@@ -121,10 +152,23 @@ def apply_blocks(x: jax.Array, *, depth: int, scan: bool, remat: str, **fields) 
         depth: number of blocks.
         scan: compile one block and loop over it, or lay all of them out.
         remat: a key of `remat.POLICIES`.
+        at: int32 [b], the one position of each example that is wanted; None: all. Of the others the
+            last block needs keys and values alone, a sixth of its weights.
+        stack: with `scan` and `at`, the parameters named `blocks`: the last layer leaves the loop.
         **fields: the remaining fields of `Block`.
+
+    Returns:
+        [b, L, E], or [b, 1, E] with `at`.
     """
     x = shard_batch(x)
     block = remat_block(Block, remat, scan=scan)
+    if scan and at is not None:
+        layer = block(depth=depth, **fields, parent=None)
+        # To cut a stack copies it, in every step: little beside five sixths of a layer's products.
+        loop = jax.tree.map(lambda leaf: leaf[:-1], stack)
+        last = jax.tree.map(lambda leaf: leaf[-1], stack)
+        x, _ = jax.lax.scan(lambda x, params: layer.apply({"params": params}, x), x, loop)
+        return layer.apply({"params": last}, x, None, at)[0]
     if scan:
         blocks = nn.scan(
             block,
@@ -132,8 +176,8 @@ def apply_blocks(x: jax.Array, *, depth: int, scan: bool, remat: str, **fields) 
             variable_axes={"params": 0, "intermediates": 0},
             split_rngs={"params": True},
         )
-        x, _ = blocks(depth=depth, **fields, name="blocks")(x, None)
-        return x
+        return blocks(depth=depth, **fields, name="blocks")(x, None)[0]
     for index in range(depth):
-        x, _ = block(depth=depth, **fields, name=f"block_{index:02d}")(x, None)
+        wanted = at if index == depth - 1 else None
+        x, _ = block(depth=depth, **fields, name=f"block_{index:02d}")(x, None, wanted)
     return x

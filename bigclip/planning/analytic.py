@@ -47,18 +47,18 @@ class Tower(NamedTuple):
     recomputed_flops: Mapping[str, int]
 
 
-def _transformer(fields: Mapping[str, Any], num_tokens: int, num_sequences: int = 1) -> Tower:
+def _transformer(
+    fields: Mapping[str, Any], num_tokens: int, num_sequences: int = 1, *, pooled: bool
+) -> Tower:
     # "full" computes all products of a layer again but the MLP's last, whose result nothing needs;
     # "dots_no_batch" the two of attention.
-    width, depth = fields["width"], fields["depth"]
-    attention = depth * 4 * num_tokens**2 * width
-    products = depth * 2 * num_tokens * (4 * width**2 + width * fields["mlp_width"])
+    flops = models.transformer_flops(fields, num_tokens, pooled=pooled)
     return Tower(
-        depth,
-        num_sequences * depth * num_tokens * width,
+        fields["depth"],
+        num_sequences * fields["depth"] * num_tokens * fields["width"],
         {
-            "dots_no_batch": num_sequences * attention,
-            "full": num_sequences * (attention + products),
+            "dots_no_batch": num_sequences * flops.attention,
+            "full": num_sequences * (flops.attention + flops.projections),
         },
     )
 
@@ -76,14 +76,15 @@ def _resnet(image: Mapping[str, Any]) -> Tower:
 def towers(arch: Mapping[str, Any], num_captions: int = 1) -> dict[str, Tower]:
     """The two towers of an architecture, for examples of C captions."""
     image, text = arch["image"], arch["text"]
-    found = {"text": _transformer(text, text["context_length"], num_captions)}
+    length = text["context_length"]
+    found = {"text": _transformer(text, length, num_captions, pooled=True)}
     if models.is_resnet(image):
         return {"image": _resnet(image), **found}
     num_tokens = (image["image_size"] // image["patch_size"]) ** 2
     if image["patch_dropout"]:
         num_tokens = kept_patches(num_tokens, image["patch_dropout"])
-    num_tokens += image["pool"] == "class"
-    return {"image": _transformer(image, num_tokens), **found}
+    pooled = image["pool"] == "class"
+    return {"image": _transformer(image, num_tokens + pooled, pooled=pooled), **found}
 
 
 class Sent(NamedTuple):

@@ -33,7 +33,7 @@ def test_layers_are_those_of_the_tower(towers, features):
     (tower, params), _, pixels, image = towers
     named = {"embedding", "projected", "pooled", "tokens"}
     assert features.keys() == named | {f"block_{index:02d}" for index in range(image["depth"])}
-    emb, inner = jax.jit(tower.apply)({"params": params}, pixels)
+    emb, inner = tower.apply({"params": params}, pixels, with_tokens=True)
     np.testing.assert_allclose(features["projected"], emb, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(features["pooled"], inner["pooled"], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(features["tokens"], inner["tokens"], rtol=1e-5, atol=1e-6)

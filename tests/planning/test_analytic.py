@@ -163,7 +163,7 @@ def test_a_sweep_tries_the_least_repeated_work_first():
 def test_a_sweep_recommends_what_fits():
     told = []
     # Wide enough that a GPU cannot hold the batch at once.
-    made = config(batch_size=2**21)
+    made = config(batch_size=2**22)
     found = sweep(made, "h100:8", max_trials=30, report=told.append)
     assert told == found["trials"]
     assert found["plan"]["fits"]

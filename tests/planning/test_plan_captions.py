@@ -122,4 +122,6 @@ def test_the_tpu_compiler_takes_three_captions():
     plan = plan_training(made, "v5e:2x2")
     assert plan["fits"]
     assert plan["unknown_trip_counts"] == 0
-    assert plan["flops"]["hardware"] == pytest.approx(plan["flops_per_step"], rel=0.05)
+    # One of the three passes of the stem, the gradient by the pixels, is not computed: of towers as
+    # small as these a tenth.
+    assert -0.12 < plan["flops"]["hardware"] / plan["flops_per_step"] - 1 <= 0
