@@ -19,8 +19,8 @@ def get_config(arg: str = "softmax") -> ConfigDict:
         raise ValueError(f"configs/quickstart.py:{loss}: the argument is one of {LOSSES}.")
     config = ConfigDict()
     config.seed = 0
-    config.batch_size = 256
-    config.total_steps = 1_300
+    config.batch_size = 512
+    config.total_steps = 1_000
 
     config.task = {
         "name": "contrastive",
@@ -85,7 +85,7 @@ def get_config(arg: str = "softmax") -> ConfigDict:
         "clip_norm": 1.0,
     }
     config.schedule = {"name": "cosine", "warmup_steps": 50}
-    config.checkpoints = {"every_steps": 130, "keep_last": 10}
+    config.checkpoints = {"every_steps": 100, "keep_last": 10}
     config.log = {"every_steps": 10}
     config.evals = _evals()
     return config
