@@ -47,10 +47,15 @@ def attend(
     Returns:
         [b, Q, heads, E / heads], of the dtype of `query`. Logits, softmax and the division are
         float32.
+
+    Raises:
+        ValueError: with `causal`, queries that are not the sequence, and no `at`.
     """
     query, key, value = (x.swapaxes(1, 2) for x in (query, key, value))
     logits = jnp.einsum("bhqd,bhkd->bhqk", query, key, preferred_element_type=jnp.float32)
     if causal:
+        if at is None and query.shape != key.shape:
+            raise ValueError("causal attention has to know where its queries stand: give `at`")
         if at is None:
             visible = jnp.tril(jnp.ones(logits.shape[-2:], bool))
         else:
@@ -86,7 +91,7 @@ class Attention(nn.Module):
     ) -> jax.Array:
         """Map x [b, L, E], or queries [b, Q, E] where given, to the same shape.
 
-        With `causal`, queries take an `at`: see `attend`.
+        With `causal`, queries need an `at`: see `attend`.
         """
         inits = initializers(
             self.init_scheme, width=self.width, depth=self.depth, mlp_width=4 * self.width

@@ -45,9 +45,12 @@ def image_features(
     Returns:
         Layer -> float32 array.
     """
-    # Under jit, layers that nobody asks for cost nothing.
+    # A tower that pools one token computes the others of its last layer only where it must.
     (emb, inner), seen = tower.apply(
-        {"params": params}, pixels, with_tokens=True, mutable=["intermediates"]
+        {"params": params},
+        pixels,
+        with_tokens="tokens" in layers,
+        mutable=["intermediates"] if set(layers) - set(LAYERS) else [],
     )
     emb = emb.astype(jnp.float32)
     unit = emb * jax.lax.rsqrt(jnp.maximum(jnp.sum(emb * emb, -1, keepdims=True), 1e-16))

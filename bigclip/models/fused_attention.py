@@ -180,7 +180,8 @@ _fused.defvjp(_fused_forward, _fused_backward)
 def can_fuse(query: jax.Array, key: jax.Array) -> bool:
     """Whether the kernel takes these arrays, [b, Q, heads, E / heads] and [b, L, heads, E / heads].
 
-    It does not for queries that are not the sequence itself (attention pooling), on devices that
+    It does not for queries that are not the sequence itself (attention pooling, and the last layer
+    where one token is pooled), on devices that
     are not TPUs, on several devices without a mesh in force (`jax.set_mesh`), where the mesh does
     not divide the batch or the heads, or where even one example is too long: above 1,024
     tokens for heads of 64 columns, and 432 for those of 104 (bigG/14).

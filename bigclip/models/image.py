@@ -57,8 +57,8 @@ class ImageTower(nn.Module):
             images: float [b, H, W, 3].
             keys: PRNG keys [b], one an example, so that what is dropped depends on neither
                 micro-batching nor sharding. None: nothing is dropped.
-            with_tokens: return the patches, too. Where the class token is pooled, the last layer
-                is computed for it alone otherwise.
+            with_tokens: return the patches, too. Without, where the class token is pooled, the
+                last layer computes that token only.
 
         Returns:
             The embeddings, float32 [b, D], not normalised, and intermediates: `pooled` float32
@@ -77,14 +77,16 @@ class ImageTower(nn.Module):
         if keys is not None and self.patch_dropout:
             num_kept = kept_patches(num_patches, self.patch_dropout)
             kept = choose_patches(keys, num_patches, num_kept=num_kept)
-        x = self._stem(images, kept)  # [b, P, E]; from here on, P is what is kept
+        x = self._stem(images, kept)  # [b, P, E], or [b, k, E] of the kept patches
         position = self.param(
             "position", inits.image_position, (num_class + num_patches, self.width), jnp.float32
-        ).astype(self.dtype)
-        x = x + (position[num_class:] if kept is None else position[num_class:][kept])
+        )
+        at_patches = position[num_class:] if kept is None else position[num_class:][kept]
+        # Taken first and cast after: the gradient of a position then adds in float32.
+        x = x + at_patches.astype(self.dtype)
         if num_class:
             token = self.param("class_token", inits.class_token, (1, self.width), jnp.float32)
-            token = token.astype(self.dtype) + position[:1]
+            token = (token + position[:1]).astype(self.dtype)
             token = jnp.broadcast_to(token, (x.shape[0], *token.shape))
             x = jnp.concatenate([token, x], axis=1)  # [b, 1 + P, E]
         if self.ln_pre:
@@ -103,7 +105,7 @@ class ImageTower(nn.Module):
         x = apply_blocks(
             x,
             at=None if whole else jnp.zeros(x.shape[0], jnp.int32),
-            stack=None if whole else self.get_variable("params", "blocks"),
+            stacked_params=None if whole else self.get_variable("params", "blocks"),
             depth=self.depth,
             scan=self.scan,
             remat=self.remat,

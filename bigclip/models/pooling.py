@@ -1,6 +1,6 @@
 """From a sequence of tokens to one vector.
 
-Everything after the pooling is one vector per example, so it costs next to nothing and runs in
+Everything after the last layer is one vector per example, so it costs next to nothing and runs in
 float32 (which TPUs multiply at bfloat16 speed anyway, with float32 results).
 """
 

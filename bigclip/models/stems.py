@@ -56,7 +56,8 @@ class PatchStem(nn.Module):
         x = x.reshape(-1, rows, size, columns, size * 3).swapaxes(2, 3)
         x = x.reshape(-1, rows * columns, size * size * 3)
         if kept is not None:
-            # Pixels need no gradient: taken here, patches cost nothing on the way back.
+            # Before the product, which is then of these alone. Pixels need no gradient, so that
+            # taking them costs nothing on the way back.
             x = take_patches(x, kept)
         x = x @ kernel.reshape(-1, self.width).astype(self.dtype)
         if self.bias:

@@ -49,8 +49,8 @@ class TextTower(nn.Module):
 
         Args:
             tokens: int32 [b, L]; rows may be shorter than the tower's context.
-            with_tokens: return all tokens, too. The last layer is computed for the one that is
-                pooled alone otherwise.
+            with_tokens: return all tokens, too. Without, the last layer computes the pooled token
+                only.
 
         Returns:
             The embeddings, float32 [b, D], not normalised, and intermediates: `pooled` float32
@@ -85,7 +85,7 @@ class TextTower(nn.Module):
         x = apply_blocks(
             x,
             at=None if whole else at,
-            stack=None if whole else self.get_variable("params", "blocks"),
+            stacked_params=None if whole else self.get_variable("params", "blocks"),
             depth=self.depth,
             scan=self.scan,
             remat=self.remat,

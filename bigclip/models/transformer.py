@@ -139,13 +139,13 @@ def apply_blocks(
     scan: bool,
     remat: str,
     at: jax.Array | None = None,
-    stack: Any = None,
+    stacked_params: Any = None,
     **fields,
 ) -> jax.Array:
     """Run x [b, L, E] through `depth` blocks of the module being built.
 
-    To be called inside an `nn.compact` method. The parameters become children of the calling
-    module: `blocks` with a leading layer axis when scanned, else `block_00`, `block_01`, ...
+    To be called inside an `nn.compact` method. The parameters are children of the calling module:
+    `blocks` with a leading layer axis when scanned, else `block_00`, `block_01`, ...
 
     Args:
         x: [b, L, E].
@@ -153,22 +153,17 @@ def apply_blocks(
         scan: compile one block and loop over it, or lay all of them out.
         remat: a key of `remat.POLICIES`.
         at: int32 [b], the one position of each example that is wanted; None: all. Of the others the
-            last block needs keys and values alone, a sixth of its weights.
-        stack: with `scan` and `at`, the parameters named `blocks`: the last layer leaves the loop.
+            last block needs keys and values alone, a sixth of its usual weights.
+        stacked_params: with `scan` and `at`, the parameters `blocks` of the calling module.
         **fields: the remaining fields of `Block`.
 
     Returns:
         [b, L, E], or [b, 1, E] with `at`.
     """
     x = shard_batch(x)
-    block = remat_block(Block, remat, scan=scan)
     if scan and at is not None:
-        layer = block(depth=depth, **fields, parent=None)
-        # To cut a stack copies it, in every step: little beside five sixths of a layer's products.
-        loop = jax.tree.map(lambda leaf: leaf[:-1], stack)
-        last = jax.tree.map(lambda leaf: leaf[-1], stack)
-        x, _ = jax.lax.scan(lambda x, params: layer.apply({"params": params}, x), x, loop)
-        return layer.apply({"params": last}, x, None, at)[0]
+        return _scan_all_but_the_last(x, at, stacked_params, remat, {"depth": depth, **fields})
+    block = remat_block(Block, remat, scan=scan)
     if scan:
         blocks = nn.scan(
             block,
@@ -181,3 +176,21 @@ def apply_blocks(
         wanted = at if index == depth - 1 else None
         x, _ = block(depth=depth, **fields, name=f"block_{index:02d}")(x, None, wanted)
     return x
+
+
+def _scan_all_but_the_last(
+    x: jax.Array, at: jax.Array, params: Any, remat: str, fields: dict[str, Any]
+) -> jax.Array:
+    """Run the blocks whose stacked parameters are `params`, the last of them `at` one position.
+
+    Flax cannot let two modules share one entry of the parameters, so both are called as functions.
+    """
+    looped, last = (
+        remat_block(Block, remat, scan=inside)(**fields, parent=None, name="blocks")
+        for inside in (True, False)
+    )
+    # To cut the stack copies it in every step: little beside five sixths of a layer's products.
+    before = jax.tree.map(lambda leaf: leaf[:-1], params)
+    behind = jax.tree.map(lambda leaf: leaf[-1], params)
+    x, _ = jax.lax.scan(lambda x, own: looped.apply({"params": own}, x), x, before)
+    return last.apply({"params": behind}, x, None, at)[0]

@@ -53,9 +53,11 @@ def _transformer(
     # "full" computes all products of a layer again but the MLP's last, whose result nothing needs;
     # "dots_no_batch" the two of attention.
     flops = models.transformer_flops(fields, num_tokens, pooled=pooled)
+    depth = fields["depth"]
+    leaving = (depth - 1) * num_tokens + (1 if pooled else num_tokens)
     return Tower(
-        fields["depth"],
-        num_sequences * fields["depth"] * num_tokens * fields["width"],
+        depth,
+        num_sequences * leaving * fields["width"],
         {
             "dots_no_batch": num_sequences * flops.attention,
             "full": num_sequences * (flops.attention + flops.projections),
