@@ -50,7 +50,7 @@ def test_the_command_on_the_quickstart(tmp_path):
     found = Images(out.read_text())
     texts = "".join(found.texts)
     assert "configs/quickstart.py" in texts
-    assert "Batch 1, rows 0 to 5, of 256 examples a batch, seed 7" in texts
+    assert "Batch 1, rows 0 to 5, of 512 examples a batch, seed 7" in texts
     assert "flip 0;" in texts
     assert len(found.sources) == 12
 
