@@ -16,6 +16,7 @@ from flax import linen as nn
 from bigclip.config import choose
 from bigclip.models.fused_attention import can_fuse, fused_attend
 from bigclip.models.init import initializers
+from bigclip.parallel.activations import shard_batch
 
 # "auto" takes the fused kernel on TPUs where it fits, and the plain formula elsewhere.
 ATTENTIONS = ("auto", "plain")
@@ -105,6 +106,10 @@ class Attention(nn.Module):
 
         query = project(x if queries is None else queries, "query")
         key, value = project(x, "key"), project(x, "value")
+        if queries is not None:
+            # One query an example is so little that the partitioner would rather gather keys and
+            # values than weights.
+            key, value = shard_batch(key, pin_others=False), shard_batch(value, pin_others=False)
         choose(self.attention, dict.fromkeys(ATTENTIONS), "task.attention")
         fused = self.attention == "auto" and can_fuse(query, key)
         if fused:

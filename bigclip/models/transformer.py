@@ -91,7 +91,7 @@ class Block(nn.Module):
         y = LayerNorm(self.ln_eps, dtype=self.dtype, name="ln_attention")(x)
         queries = None
         if at is not None:
-            x, queries = take_position(x, at), take_position(y, at)
+            x, queries = shard_batch(take_position(x, at)), take_position(y, at)
         y = Attention(
             self.width,
             self.num_heads,
@@ -120,8 +120,13 @@ class Block(nn.Module):
 
 
 def take_position(x: jax.Array, at: jax.Array) -> jax.Array:
-    """Return x[i, at[i]] for every example, [b, 1, E], of x [b, L, E] and at [b]."""
-    return jnp.take_along_axis(x, at[:, None, None], axis=1)
+    """Return x[i, at[i]] for every example, [b, 1, E], of x [b, L, E] and at [b].
+
+    By a mask and not by a gather, whose way back is a scatter: the partitioner would send the
+    gradients of whole batches to every device for it.
+    """
+    chosen = jnp.arange(x.shape[1]) == at[:, None]  # [b, L]
+    return jnp.sum(jnp.where(chosen[..., None], x, 0), axis=1, keepdims=True)
 
 
 def needs_all_tokens(tower: nn.Module) -> bool:

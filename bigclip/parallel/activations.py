@@ -11,11 +11,13 @@ from jax.sharding import PartitionSpec
 BATCH_AXES = ("replica", "data", "fsdp")
 
 
-def shard_batch(x: jax.Array) -> jax.Array:
+def shard_batch(x: jax.Array, *, pin_others: bool = True) -> jax.Array:
     """Constrain the leading axis of `x` to the batch axes of the mesh in force.
 
     Args:
         x: [b, ...], batch first.
+        pin_others: keep the other axes whole on a device. False leaves them to the partitioner:
+            heads, for example, follow the weights over `tensor`.
 
     Returns:
         `x`, constrained; unchanged where no mesh is set (`jax.set_mesh`) or where the mesh has
@@ -25,4 +27,5 @@ def shard_batch(x: jax.Array) -> jax.Array:
     axes = tuple(axis for axis in BATCH_AXES if axis in mesh.axis_names)
     if not axes:
         return x
-    return jax.lax.with_sharding_constraint(x, PartitionSpec(axes))
+    rest = [PartitionSpec.UNCONSTRAINED] * (x.ndim - 1) if not pin_others else []
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(axes, *rest))
