@@ -44,8 +44,9 @@ class Meter:
 
     Args:
         batch_size: B.
-        flops_per_example: forward matrix-product FLOPs of the towers; a step counts three times
-            that (the backward pass is two), whatever is recomputed: these are model FLOPs.
+        flops_per_example: forward matrix-product FLOPs that the towers need (of a last layer that
+            is pooled at one token, those of that token); a step counts three times that (the
+            backward pass is two), whatever is recomputed: these are model FLOPs.
     """
 
     def __init__(self, *, batch_size: int, flops_per_example: float):
