@@ -54,6 +54,9 @@ def get_config(arg: str = "softmax") -> ConfigDict:
         "vocab_size": 4096,
         "context_length": 32,
         "caption_sources": ("name", "keywords", "title", "description"),
+        # Half of the names of new concepts hold a word that training never saw: its pieces, learnt
+        # as parts of other words, would mislead.
+        "unknown_words": "leave_out",
     }
     config.data = {
         "source": {"kind": "webdataset", "shards": embedded.shards("train")},
@@ -64,8 +67,7 @@ def get_config(arg: str = "softmax") -> ConfigDict:
             "join": ("keywords",),
             "compose": {"name_and_keywords": ("name", "keywords")},
         },
-        # No text comes twice alike: 3,000 concepts are soon learnt by heart, and half of the
-        # names of new ones hold a word that training never saw.
+        # No text comes twice alike: 3,000 concepts are soon learnt by heart.
         "augment_text": {"merge_dropout": 0.1, "token_dropout": 0.15},
         "augment": {
             "crop": "resized",

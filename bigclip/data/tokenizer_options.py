@@ -23,6 +23,7 @@ def _trained_tokenizer(
     context_length: int,
     min_frequency: int = 2,
     clean: str = "clip",
+    unknown_words: str = "split",
     caption_sources: Sequence[str] | None = None,
     max_records: int = 500_000,
 ) -> Tokenizer:
@@ -34,6 +35,7 @@ def _trained_tokenizer(
         context_length: L.
         min_frequency: see `train_tokenizer`.
         clean: see `train_tokenizer`.
+        unknown_words: see `train_tokenizer`; the captions are those that are read here.
         caption_sources: which captions to read; all by default.
         max_records: read at most so many, spread evenly over the source.
     """
@@ -43,6 +45,7 @@ def _trained_tokenizer(
         context_length=context_length,
         min_frequency=min_frequency,
         clean=clean,
+        unknown_words=unknown_words,
     )
 
 

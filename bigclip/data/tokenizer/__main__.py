@@ -27,6 +27,7 @@ from bigclip.data.tokenizer import (
     train_tokenizer,
 )
 from bigclip.data.tokenizer.corpus import captions_of_files, captions_of_source
+from bigclip.data.tokenizer.training import UNKNOWN_WORDS
 
 _MAX_KEPT = 100_000  # captions whose tokens are counted: some seconds
 
@@ -66,6 +67,7 @@ def _train(args: argparse.Namespace) -> None:
         context_length=args.context_length,
         min_frequency=args.min_frequency,
         clean=args.clean,
+        unknown_words=args.unknown_words,
     )
     if not sample.num_texts:
         raise ConfigError("there is no caption to learn from")
@@ -127,6 +129,12 @@ def _parser() -> argparse.ArgumentParser:
         "--min_frequency", type=int, default=2, help="of a pair to be merged (%(default)s)"
     )
     train.add_argument("--clean", choices=CLEANERS, default="clip", help="(%(default)s)")
+    train.add_argument(
+        "--unknown_words",
+        choices=UNKNOWN_WORDS,
+        default="split",
+        help="what becomes of words that none of the captions has (%(default)s)",
+    )
     train.add_argument(
         "--max_records", type=int, default=500_000, help="of the shards, evenly (%(default)s)"
     )

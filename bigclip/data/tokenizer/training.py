@@ -1,13 +1,16 @@
 """A tokenizer learnt from the user's captions."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import tokenizers
 
 from bigclip.config import ConfigError
 from bigclip.data.text_cleaning import CLEANERS
+from bigclip.data.tokenizer.known_words import leave_out_other_words, words_of
 from bigclip.data.tokenizer.tokenizer import Tokenizer
+
+UNKNOWN_WORDS = ("split", "leave_out")
 
 _NUM_BYTES = 256
 
@@ -19,6 +22,7 @@ def train_tokenizer(
     context_length: int = 32,
     min_frequency: int = 2,
     clean: str = "clip",
+    unknown_words: str = "split",
 ) -> Tokenizer:
     """Learn a byte-pair tokenizer from captions.
 
@@ -34,9 +38,13 @@ def train_tokenizer(
         context_length: L, ids of a text, two of them special.
         min_frequency: how often a pair must occur to be merged.
         clean: a name from `CLEANERS`.
+        unknown_words: one of `UNKNOWN_WORDS`, what becomes of words that none of the captions has:
+            "split" into pieces, or "leave_out", for collections of few words (see `known_words`).
+            A text without any known word is then empty.
 
     Raises:
-        ConfigError: if `vocab_size` has no room for the 256 bytes and three special ids.
+        ConfigError: if `vocab_size` has no room for the 256 bytes and three special ids, for
+            another `clean` or `unknown_words`, or for more words than can be told apart.
     """
     if vocab_size < _NUM_BYTES + 3:
         raise ConfigError(
@@ -45,6 +53,10 @@ def train_tokenizer(
         )
     if clean not in CLEANERS:
         raise ConfigError(f"config.tokenizer.clean {clean!r} is none of {tuple(CLEANERS)}")
+    if unknown_words not in UNKNOWN_WORDS:
+        raise ConfigError(
+            f"config.tokenizer.unknown_words {unknown_words!r} is none of {UNKNOWN_WORDS}"
+        )
     cut = tokenizers.Tokenizer(tokenizers.models.BPE())
     # A word carries its blank in front (" fox"), so that ids can be told back into text.
     cut.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -54,7 +66,17 @@ def train_tokenizer(
         show_progress=False,
         initial_alphabet=sorted(byte_characters()),
     )
-    cut.train_from_iterator((CLEANERS[clean](text) for text in captions), trainer)
+    words: set[str] = set()
+
+    def cleaned() -> Iterator[str]:
+        for text in map(CLEANERS[clean], captions):
+            if unknown_words == "leave_out":
+                words.update(words_of(text))
+            yield text
+
+    cut.train_from_iterator(cleaned(), trainer)
+    if unknown_words == "leave_out":
+        leave_out_other_words(cut, words)
     pieces = json.loads(cut.to_str())
     # Id 0 is for padding, the largest for eot; neither is known to the model that cuts.
     vocabulary = pieces["model"]["vocab"]
