@@ -6,6 +6,7 @@ from bigclip.models.batch_norm import STATISTICS
 from bigclip.models.features import image_features, layer_names
 from bigclip.models.flops import (
     block_flops,
+    computed_positions,
     image_flops,
     resnet_blocks,
     text_flops,
@@ -28,6 +29,7 @@ __all__ = [
     "TextTower",
     "architecture",
     "block_flops",
+    "computed_positions",
     "embed_in_training",
     "image_features",
     "image_flops",

@@ -68,6 +68,11 @@ class TransformerFlops(NamedTuple):
     down: int
 
 
+def computed_positions(depth: int, num_tokens: int, *, pooled: bool) -> int:
+    """Positions that leave the layers of a transformer, over all layers; arguments as below."""
+    return (depth - 1) * num_tokens + (1 if pooled else num_tokens)
+
+
 def transformer_flops(
     fields: Mapping[str, Any], num_tokens: int, *, pooled: bool
 ) -> TransformerFlops:
@@ -79,8 +84,8 @@ def transformer_flops(
         pooled: of the last layer, one token is wanted.
     """
     width, mlp_width, depth = fields["width"], fields["mlp_width"], fields["depth"]
-    # Positions that ask, over all layers; keys and values are of every position of every layer.
-    queries = (depth - 1) * num_tokens + (1 if pooled else num_tokens)
+    # Keys and values are of every position of every layer.
+    queries = computed_positions(depth, num_tokens, pooled=pooled)
     return TransformerFlops(
         attention=4 * queries * num_tokens * width,
         projections=2 * width * (2 * width * (depth * num_tokens + queries) + queries * mlp_width),

@@ -54,7 +54,7 @@ def _transformer(
     # "dots_no_batch" the two of attention.
     flops = models.transformer_flops(fields, num_tokens, pooled=pooled)
     depth = fields["depth"]
-    leaving = (depth - 1) * num_tokens + (1 if pooled else num_tokens)
+    leaving = models.computed_positions(depth, num_tokens, pooled=pooled)
     return Tower(
         depth,
         num_sequences * leaving * fields["width"],
