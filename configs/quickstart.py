@@ -68,7 +68,7 @@ def get_config(arg: str = "softmax") -> ConfigDict:
             "compose": {"name_and_keywords": ("name", "keywords")},
         },
         # No text comes twice alike: 3,000 concepts are soon learnt by heart.
-        "augment_text": {"merge_dropout": 0.1, "token_dropout": 0.15},
+        "augment_text": {"merge_dropout": 0.1, "token_dropout": 0.15, "token_replacement": 0.1},
         "augment": {
             "crop": "resized",
             "scale": (0.7, 1.0),

@@ -1,6 +1,6 @@
-"""Training captions: words cut another way, and tokens left out, at random.
+"""Training captions: words cut another way, tokens left out, tokens replaced, at random.
 
-A tower that sees few texts many times learns them by heart. Both options hinder that, and make it
+A tower that sees few texts many times learns them by heart. All options hinder that, and make it
 robust against words that it has never met. Everything is off by default; what is off draws no
 random number.
 """
@@ -14,13 +14,20 @@ from bigclip.data.order import Stream, position_rng
 from bigclip.data.tokenizer import MergeDropout, Tokenizer
 
 
-def check_text_options(*, merge_dropout: float = 0.0, token_dropout: float = 0.0) -> None:
+def check_text_options(
+    *, merge_dropout: float = 0.0, token_dropout: float = 0.0, token_replacement: float = 0.0
+) -> None:
     """Check the options of `TextAugmenter`, without a tokenizer.
 
     Raises:
         ConfigError: if a value is out of range.
     """
-    for name, value in (("merge_dropout", merge_dropout), ("token_dropout", token_dropout)):
+    options = {
+        "merge_dropout": merge_dropout,
+        "token_dropout": token_dropout,
+        "token_replacement": token_replacement,
+    }
+    for name, value in options.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
             raise ConfigError(
                 f"config.data.augment_text.{name} must be a number in [0, 1), not {value!r}"
@@ -31,7 +38,12 @@ class TextAugmenter:
     """Cuts captions as they are trained on; can be pickled."""
 
     def __init__(
-        self, tokenizer: Tokenizer, *, merge_dropout: float = 0.0, token_dropout: float = 0.0
+        self,
+        tokenizer: Tokenizer,
+        *,
+        merge_dropout: float = 0.0,
+        token_dropout: float = 0.0,
+        token_replacement: float = 0.0,
     ):
         """Check and keep the settings. They are applied in this order.
 
@@ -42,14 +54,24 @@ class TextAugmenter:
             token_dropout: probability that a token is left out, before the text is cut to length;
                 one at least stays. CLIPA (arXiv 2305.07017) masks texts at random likewise, for
                 speed.
+            token_replacement: probability that a token which stays becomes any other of the
+                vocabulary, each as likely; no special id. The tower learns to overhear what does
+                not fit the rest. SwitchOut (arXiv 1808.07512) does so to train translators.
 
         Raises:
             ConfigError: if a value is out of range, or the tokenizer has no merges.
         """
-        check_text_options(merge_dropout=merge_dropout, token_dropout=token_dropout)
+        check_text_options(
+            merge_dropout=merge_dropout,
+            token_dropout=token_dropout,
+            token_replacement=token_replacement,
+        )
         self.tokenizer = tokenizer
         self.token_dropout = token_dropout
+        self.token_replacement = token_replacement
         self._merges = MergeDropout(tokenizer, merge_dropout) if merge_dropout else None
+        self._vocabulary = tokenizer.vocabulary() if token_replacement else {}
+        self._others = np.array(sorted(self._vocabulary), int)
 
     def __call__(self, texts: Sequence[str], *, seed: int, positions: Sequence[int]) -> np.ndarray:
         """Cut n texts.
@@ -63,38 +85,55 @@ class TextAugmenter:
         Returns:
             int32 [n, L].
         """
-        if self._merges is None and not self.token_dropout:
+        if self._merges is None and not self.token_dropout and not self.token_replacement:
             return self.tokenizer(texts)
         rngs = {at: text_rng(seed, at) for at in set(positions)}
         rows = []
         for text, position in zip(texts, positions, strict=True):
             rng = rngs[position]
             ids = self.tokenizer.ids(text) if self._merges is None else self._merges.ids(text, rng)
-            kept = self._kept(len(ids), rng)
-            rows.append([one for one, stays in zip(ids, kept, strict=True) if stays])
+            kept, others = self._draw(len(ids), rng)
+            rows.append(
+                [
+                    one if other is None else other
+                    for one, stays, other in zip(ids, kept, others, strict=True)
+                    if stays
+                ]
+            )
         return self.tokenizer.frame(rows)
 
-    def pieces(self, text: str, rng: np.random.Generator) -> tuple[list[str], list[bool]]:
-        """Show how a text is cut, for people: its pieces, and which of them stay.
+    def pieces(
+        self, text: str, rng: np.random.Generator
+    ) -> tuple[list[str], list[bool], list[str | None]]:
+        """Show how a text is cut, for people.
 
         Args:
             text: what to cut.
             rng: `text_rng` of the text's position, behind the texts before.
+
+        Returns:
+            Its pieces; which of them stay; and for each the piece that replaces it, if any.
         """
         if self._merges is None:
             pieces = self.tokenizer.pieces(text)
         else:
             pieces = self._merges.pieces(text, rng)
-        return pieces, self._kept(len(pieces), rng)
+        kept, others = self._draw(len(pieces), rng)
+        return pieces, kept, [None if one is None else self._vocabulary[one] for one in others]
 
-    def _kept(self, num: int, rng: np.random.Generator) -> list[bool]:
-        if not self.token_dropout:
-            return [True] * num
-        draws = rng.random(num)
-        kept = draws >= self.token_dropout
-        if num and not kept.any():
-            kept[draws.argmax()] = True
-        return kept.tolist()
+    def _draw(self, num: int, rng: np.random.Generator) -> tuple[list[bool], list[int | None]]:
+        """Draw for each of `num` tokens whether it stays, and what replaces it."""
+        kept = np.ones(num, bool)
+        if self.token_dropout:
+            draws = rng.random(num)
+            kept = draws >= self.token_dropout
+            if num and not kept.any():
+                kept[draws.argmax()] = True
+        others: list[int | None] = [None] * num
+        if self.token_replacement:
+            for place in np.flatnonzero(rng.random(num) < self.token_replacement):
+                others[place] = int(rng.choice(self._others))
+        return kept.tolist(), others
 
 
 def text_rng(seed: int, position: int) -> np.random.Generator:

@@ -9,7 +9,7 @@ import scipy.stats
 import tokenizers
 
 from bigclip.config import ConfigError
-from bigclip.data.augment_text import TextAugmenter
+from bigclip.data.augment_text import TextAugmenter, text_rng
 from bigclip.data.tokenizer import MergeDropout, Tokenizer, clip_bpe, train_tokenizer
 
 TEXTS = [
@@ -32,6 +32,10 @@ DRAWN = {
     "both": [
         [626, 1710, 267, 3301, 49407, 0, 0, 0, 0, 0, 0],
         [320, 323, 3240, 49407, 0, 0, 0, 0, 0, 0, 0],
+    ],
+    "replaced": [
+        [86, 15594, 34205, 49263, 49407, 0, 0, 0, 0, 0, 0],
+        [27466, 736, 44266, 49407, 0, 0, 0, 0, 0, 0, 0],
     ],
 }
 CAPTIONS = [f"{a} {b} frowned, frowning firefighters {a}" for a in "abcd" for b in TEXTS]
@@ -114,8 +118,69 @@ def test_one_token_stays_and_nothing_comes_of_nothing(tokenizer):
     assert (found[1::2] == 0).all()
 
 
+def test_tokens_are_replaced_by_any_of_the_vocabulary(tokenizer):
+    text = "a red fox and a cat"
+    ids = np.array(tokenizer.ids(text))
+    num, rate = 4000, 0.25
+    rows = augmented(tokenizer, [text] * num, token_replacement=rate)
+    assert (rows[:, 0] == tokenizer.sot).all()
+    assert (rows[:, len(ids) + 1 :] == tokenizer([text])[0, len(ids) + 1 :]).all()
+    content = rows[:, 1 : len(ids) + 1]
+    choice = set(tokenizer.vocabulary())
+    assert not choice & {tokenizer.sot, tokenizer.eot, tokenizer.pad}
+    others = content[content != ids]
+    assert set(others) <= choice
+    if len(choice) < len(others) / 10:
+        assert len(set(others)) == len(choice), "every one is drawn"
+    # One in |choice| is replaced by itself; five standard deviations of a share of n draws.
+    share = rate * (1 - 1 / len(choice))
+    assert len(others) / content.size == pytest.approx(
+        share, abs=5 * np.sqrt(share * (1 - share) / content.size)
+    )
+
+
+def test_tokens_are_replaced_after_some_are_left_out(tokenizer):
+    """The same tokens are left out with replacement and without."""
+    options = {"token_dropout": 0.4}
+    alone = augmented(tokenizer, ["a red fox and a cat"], **options)
+    both = augmented(tokenizer, ["a red fox and a cat"], token_replacement=0.999, **options)
+    np.testing.assert_array_equal(lengths(tokenizer, both), lengths(tokenizer, alone))
+    assert (both != alone).sum() >= lengths(tokenizer, alone)[0] - 1
+
+
+def test_pieces_show_what_stands_in_the_place_of_others(tokenizer):
+    text, words = "a red fox and a cat", tokenizer.vocabulary()
+    augmenter = TextAugmenter(
+        tokenizer, merge_dropout=0.3, token_dropout=0.3, token_replacement=0.3
+    )
+    for position in range(20):
+        row = augmenter([text], seed=3, positions=[position])[0]
+        pieces, kept, others = augmenter.pieces(text, text_rng(3, position))
+        found = [
+            piece if other is None else other
+            for piece, stays, other in zip(pieces, kept, others, strict=True)
+            if stays
+        ]
+        room = tokenizer.context_length - 2
+        assert [words[one] for one in row.tolist() if one in words] == found[:room]
+
+
+def test_a_vocabulary_has_no_marks_and_no_unknown_word():
+    words = tokenizers.Tokenizer(
+        tokenizers.models.WordPiece({"[UNK]": 0, "[PAD]": 1, "red": 2, "fox": 3}, unk_token="[UNK]")
+    )
+    words.add_special_tokens(["[PAD]", "[CLS]"])
+    own = Tokenizer(pieces=json.loads(words.to_str()), context_length=4, sot=None, eot=None, pad=1)
+    assert own.vocabulary() == {2: "red", 3: "fox"}
+
+
 @pytest.mark.parametrize(
-    "options", [{"merge_dropout": 0.3}, {"token_dropout": 0.3, "merge_dropout": 0.2}]
+    "options",
+    [
+        {"merge_dropout": 0.3},
+        {"token_dropout": 0.3, "merge_dropout": 0.2},
+        {"token_replacement": 0.3},
+    ],
 )
 def test_is_a_function_of_seed_and_position(tokenizer, options):
     texts = TEXTS[:3] * 2
@@ -137,6 +202,7 @@ def test_the_draws_are_these():
             "merges": {"merge_dropout": 0.3},
             "tokens": {"token_dropout": 0.3},
             "both": {"merge_dropout": 0.3, "token_dropout": 0.3},
+            "replaced": {"token_dropout": 0.3, "token_replacement": 0.3},
         }.items()
     }
     assert drawn == DRAWN
@@ -176,7 +242,7 @@ def test_other_kinds_of_tokenizers_have_no_merges_to_pass_over(change):
 
 def test_mistakes_are_named():
     clip = clip_bpe()
-    for name in ("merge_dropout", "token_dropout"):
+    for name in ("merge_dropout", "token_dropout", "token_replacement"):
         for value in (1.0, -0.1, True, "much"):
             with pytest.raises(
                 ConfigError, match=rf"augment_text.{name} must be a number in \[0, 1\)"

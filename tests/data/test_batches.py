@@ -33,7 +33,7 @@ def options(tokenizer):
         "seed": 5,
         "augment": AUGMENT,
         "captions": CAPTIONS,
-        "augment_text": {"merge_dropout": 0.1, "token_dropout": 0.3},
+        "augment_text": {"merge_dropout": 0.1, "token_dropout": 0.3, "token_replacement": 0.2},
     }
 
 

@@ -178,3 +178,17 @@ def test_a_home_folder_may_be_abbreviated(files, monkeypatch, tmp_path):
     shutil.copy(files["unigram"], tmp_path / "c4.model")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert sentencepiece_tokenizer("~/c4.model") == sentencepiece_tokenizer(files["unigram"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_vocabulary_has_no_marks(files, kind):
+    pad = "</s>" if kind == "bpe" else "model"
+    ours = sentencepiece_tokenizer(files[kind], context_length=16, pad=pad)
+    words = ours.vocabulary()
+    assert not set(words.values()) & {"<unk>", "<s>", "</s>", "<pad>"}
+    texts = captions()[:200]
+    cut = {one for text in texts for one in ours.ids(text)}
+    library = sentencepiece.SentencePieceProcessor(model_file=files[kind])
+    assert cut - {library.unk_id()} <= set(words)
+    assert len(words) > 300
+    assert [words[one] for one in ours.ids(texts[0])] == ours.pieces(texts[0])

@@ -323,26 +323,38 @@ def test_cut_pieces_are_those_the_model_does_not_see(pipeline_of):
 
 
 def test_dropped_tokens_and_words_in_pieces_are_told(pipeline_of):
-    noise = {"token_dropout": 0.4, "merge_dropout": 0.5}
+    noise = {"token_dropout": 0.4, "merge_dropout": 0.5, "token_replacement": 0.3}
     several = {"policy": "all", "weights": {"txt": 1, "name": 1}}
     pipeline = pipeline_of(captions=several, augment_text=noise)
     sheet = sheet_of(pipeline, num=12)
-    assert ("Augmentation of texts", "token_dropout 0.4; merge_dropout 0.5") in [
-        (term, words.partition("; the")[0]) for term, words in sheet.block
-    ]
-    kept, longer = [], []
+    assert (
+        "Augmentation of texts",
+        "token_dropout 0.4; merge_dropout 0.5; token_replacement 0.3",
+    ) in [(term, words.partition("; the")[0]) for term, words in sheet.block]
+    kept, replaced, longer = [], [], []
     for caption in (caption for example in sheet.examples for caption in example.captions):
-        seen = [
-            piece.text for piece, seen in zip(caption.pieces, caption.seen, strict=True) if seen
-        ]
-        vocabulary = pipeline.tokenizer.to_dict()["pieces"]["model"]["vocab"]
-        words = {number: word.removeprefix("Ġ") or "␣" for word, number in vocabulary.items()}
+        columns = zip(caption.pieces, caption.others, caption.seen, strict=True)
+        seen = [(other or piece).text for piece, other, seen in columns if seen]
+        words = {
+            number: readable_pieces(pipeline.tokenizer, [word])[0].text
+            for number, word in pipeline.tokenizer.vocabulary().items()
+        }
         assert seen == [words[one] for one in caption.ids.tolist() if one in words]
         spelt = "".join(piece.text for piece in caption.pieces).replace("␣", "")
         assert spelt == caption.text.replace(" ", "")
         kept += caption.kept
+        replaced += [other is not None for other in caption.others]
         longer.append(len(caption.pieces) - len(pipeline.tokenizer.pieces(caption.text)))
     assert 0.4 < np.mean(kept) < 0.8
+    assert 0.15 < np.mean(replaced) < 0.45
+    made = page(sheet)
+    drawn = sum(
+        other is not None and stays
+        for example in sheet.examples
+        for caption in example.captions
+        for other, stays in zip(caption.others, caption.kept, strict=True)
+    )
+    assert made.count('class="piece random') == drawn > 0
     assert min(longer) >= 0 < max(longer)
 
 

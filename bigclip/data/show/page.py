@@ -63,7 +63,9 @@ def page(sheet: Sheet) -> str:
             _tag("h2", "The pictures and captions"),
             _tag(
                 "p",
-                "Large: as the model gets it. Small: the same picture, not augmented.",
+                "Large: as the model gets it. Small: the same picture, not augmented. Struck out: "
+                "tokens the model does not get; orange, since the caption is too long. Underlined: "
+                "random ones in the place of those before them.",
                 class_="muted",
             ),
             _tag("ol", *map(_card, sheet.examples), class_="cards"),
@@ -170,11 +172,16 @@ def _card(example: Example) -> ElementTree.Element:
 
 def _caption(caption: Caption) -> list[ElementTree.Element]:
     words: list[ElementTree.Element] = []
-    for piece, kept, seen in zip(caption.pieces, caption.kept, caption.seen, strict=True):
+    columns = (caption.pieces, caption.kept, caption.seen, caption.others)
+    for piece, kept, seen, other in zip(*columns, strict=True):
         if piece.begins_word or not words:
             words.append(_tag("span", class_="word"))
-        kind = "piece" if seen else "piece lost" if kept else "piece left-out"
+        stays = kept and other is None
+        kind = "piece left-out" if not stays else "piece" if seen else "piece lost"
         words[-1].append(_tag("span", piece.text, class_=kind))
+        if kept and other is not None:
+            kind = "piece random" if seen else "piece random lost"
+            words[-1].append(_tag("span", other.text, class_=kind))
     count = f"{caption.num_tokens} of {len(caption.ids)} tokens"
     if caption.is_cut:
         count = f"{caption.num_tokens} tokens, cut at {len(caption.ids)}"

@@ -29,6 +29,7 @@ class Caption(NamedTuple):
         ids: int32 [L], as in the batch.
         pieces: how it is cut, all of it.
         kept: of each piece, whether it was not left out at random.
+        others: of each piece, the random one that stands in its place, if any.
         num_tokens: of the kept ones, special ids included; more than L if it is cut.
     """
 
@@ -36,6 +37,7 @@ class Caption(NamedTuple):
     ids: np.ndarray
     pieces: list[Piece]
     kept: list[bool]
+    others: list[Piece | None]
     num_tokens: int
 
     @property
@@ -145,9 +147,16 @@ def read_rows(
 def _caption(
     augmenter: TextAugmenter, text: str, ids: np.ndarray, rng: np.random.Generator
 ) -> Caption:
-    cut, kept = augmenter.pieces(text, rng)
-    pieces = readable_pieces(augmenter.tokenizer, cut)
-    return Caption(text, ids, pieces, kept, count_tokens(augmenter.tokenizer, sum(kept)))
+    tokenizer = augmenter.tokenizer
+    cut, kept, others = augmenter.pieces(text, rng)
+    return Caption(
+        text=text,
+        ids=ids,
+        pieces=readable_pieces(tokenizer, cut),
+        kept=kept,
+        others=[one and readable_pieces(tokenizer, [one])[0] for one in others],
+        num_tokens=count_tokens(tokenizer, sum(kept)),
+    )
 
 
 def _example(pipeline: Pipeline, batch: int, row: int, values, record: Record, captions) -> Example:

@@ -27,6 +27,10 @@ class Cutter(Protocol):
 
     def pieces(self, text: str) -> list[str]: ...
 
+    def vocabulary(self) -> dict[int, str]:
+        """Return the piece of each id that stands for text: no mark, no unknown word."""
+        ...
+
     def to_dict(self) -> dict: ...
 
 
@@ -66,6 +70,12 @@ class JsonCutter:
     def pieces(self, text: str) -> list[str]:
         return self._cut.encode(text, add_special_tokens=False).tokens
 
+    def vocabulary(self) -> dict[int, str]:
+        marks = self._cut.get_added_tokens_decoder()
+        words = self._cut.get_vocab(with_added_tokens=False)
+        unknown = getattr(self._cut.model, "unk_token", None)
+        return {one: word for word, one in words.items() if one not in marks and word != unknown}
+
     def to_dict(self) -> dict:
         return json.loads(self._content)
 
@@ -96,6 +106,14 @@ class SentencePieceCutter:
 
     def pieces(self, text: str) -> list[str]:
         return self.processor.encode(text, out_type=str)
+
+    def vocabulary(self) -> dict[int, str]:
+        cut = self.processor
+        return {
+            one: cut.id_to_piece(one)
+            for one in range(self.num_ids)
+            if not (cut.is_control(one) or cut.is_unknown(one) or cut.is_unused(one))
+        }
 
     def to_dict(self) -> dict:
         return {"sentencepiece": base64.b64encode(self._model).decode("ascii")}

@@ -109,6 +109,11 @@ class Tokenizer:
         """Show how a text is cut, for people: a piece for each of `ids`."""
         return self._cutter.pieces(self.clean_text(text))
 
+    def vocabulary(self) -> dict[int, str]:
+        """Return the ids that stand for text, special ids excepted, and the piece of each."""
+        special = {self.pad, *self._head, *self._tail}
+        return {one: word for one, word in self._cutter.vocabulary().items() if one not in special}
+
     def to_dict(self) -> dict:
         """Return everything as plain data for JSON."""
         return {
