@@ -16,7 +16,7 @@ import numpy as np
 from bigclip.evals.embedding import are_vectors
 from bigclip.evals.zero_shot.class_scores import ensemble_embeddings
 from bigclip.serving.embedding import EmbeddedGallery
-from bigclip.serving.labels import prompts_of
+from bigclip.serving.labels import BadInput, prompts_of
 from bigclip.serving.recent import Recent
 
 _TEXT_BATCHES = (1, 8, 64)
@@ -76,11 +76,22 @@ class Search:
         """Compile and embed what the first questions will need."""
         size = self._model.preprocess.size
         self._model.embed_images(np.zeros((1, size, size, 3), np.uint8))
-        self.by_text("warm-up", 0, 1)
+        self._ranked("warm-up", 0, 1)
         self.labels(self.picture(0), labels, templates)
 
     def by_text(self, text: str, start: int, count: int) -> list[Hit]:
-        """Return the pictures from rank `start` on that fit a text best."""
+        """Return the pictures from rank `start` on that fit a text best.
+
+        Raises:
+            BadInput: if the tokenizer makes nothing of the text: any picture would be found.
+        """
+        if not self._model.tokenizer.ids(text):
+            raise BadInput(
+                "nothing is left of this text: the tokenizer of the model knows none of its words."
+            )
+        return self._ranked(text, start, count)
+
+    def _ranked(self, text: str, start: int, count: int) -> list[Hit]:
         output = self._embed_texts([text])
         scores = self._scores.get(text)
         if scores is None:

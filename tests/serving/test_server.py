@@ -27,6 +27,13 @@ def test_search_gives_names_scores_and_pages(server):
     assert server.ask("/api/search?q=blue&start=7").json()["hits"] == []
 
 
+def test_a_text_of_unknown_words_alone_is_refused(server):
+    answer = server.ask("/api/search?q=zorgle")
+    assert answer.status == 400
+    assert "knows none of its words" in answer.json()["error"]
+    assert server.ask("/api/search?q=zorgle+blue&count=1").json()["hits"][0]["name"] == "blue.webp"
+
+
 def test_without_a_text_all_pictures_are_dealt_once(server):
     dealt = [
         hit
