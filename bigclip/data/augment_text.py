@@ -12,6 +12,7 @@ import numpy as np
 from bigclip.config import ConfigError
 from bigclip.data.order import Stream, position_rng
 from bigclip.data.tokenizer import MergeDropout, Tokenizer
+from bigclip.data.tokenizer.shared_pieces import pieces_by_id
 
 
 def check_text_options(
@@ -54,9 +55,9 @@ class TextAugmenter:
             token_dropout: probability that a token is left out, before the text is cut to length;
                 one at least stays. CLIPA (arXiv 2305.07017) masks texts at random likewise, for
                 speed.
-            token_replacement: probability that a token which stays becomes any other of the
-                vocabulary, each as likely; no special id. The tower learns to overhear what does
-                not fit the rest. SwitchOut (arXiv 1808.07512) does so to train translators.
+            token_replacement: probability that a token which stays becomes any one of those that
+                texts are cut into, each as likely. The tower learns to overhear what does not fit
+                the rest. SwitchOut (arXiv 1808.07512) trains translators in much the same way.
 
         Raises:
             ConfigError: if a value is out of range, or the tokenizer has no merges.
@@ -70,8 +71,7 @@ class TextAugmenter:
         self.token_dropout = token_dropout
         self.token_replacement = token_replacement
         self._merges = MergeDropout(tokenizer, merge_dropout) if merge_dropout else None
-        self._vocabulary = tokenizer.vocabulary() if token_replacement else {}
-        self._others = np.array(sorted(self._vocabulary), int)
+        self._others = _ids_of_texts(tokenizer) if token_replacement else None
 
     def __call__(self, texts: Sequence[str], *, seed: int, positions: Sequence[int]) -> np.ndarray:
         """Cut n texts.
@@ -85,7 +85,7 @@ class TextAugmenter:
         Returns:
             int32 [n, L].
         """
-        if self._merges is None and not self.token_dropout and not self.token_replacement:
+        if self._merges is None and not self.token_dropout and self._others is None:
             return self.tokenizer(texts)
         rngs = {at: text_rng(seed, at) for at in set(positions)}
         rows = []
@@ -104,7 +104,7 @@ class TextAugmenter:
 
     def pieces(
         self, text: str, rng: np.random.Generator
-    ) -> tuple[list[str], list[bool], list[str | None]]:
+    ) -> tuple[list[str], list[bool], list[int | None]]:
         """Show how a text is cut, for people.
 
         Args:
@@ -112,17 +112,16 @@ class TextAugmenter:
             rng: `text_rng` of the text's position, behind the texts before.
 
         Returns:
-            Its pieces; which of them stay; and for each the piece that replaces it, if any.
+            Its pieces; which of them stay; and for each the id that would then replace it, if any.
         """
         if self._merges is None:
             pieces = self.tokenizer.pieces(text)
         else:
             pieces = self._merges.pieces(text, rng)
-        kept, others = self._draw(len(pieces), rng)
-        return pieces, kept, [None if one is None else self._vocabulary[one] for one in others]
+        return pieces, *self._draw(len(pieces), rng)
 
     def _draw(self, num: int, rng: np.random.Generator) -> tuple[list[bool], list[int | None]]:
-        """Draw for each of `num` tokens whether it stays, and what replaces it."""
+        """Draw for each of `num` tokens whether it stays, and the id that then replaces it."""
         kept = np.ones(num, bool)
         if self.token_dropout:
             draws = rng.random(num)
@@ -130,10 +129,25 @@ class TextAugmenter:
             if num and not kept.any():
                 kept[draws.argmax()] = True
         others: list[int | None] = [None] * num
-        if self.token_replacement:
+        if self._others is not None:
             for place in np.flatnonzero(rng.random(num) < self.token_replacement):
                 others[place] = int(rng.choice(self._others))
         return kept.tolist(), others
+
+
+def _ids_of_texts(tokenizer: Tokenizer) -> np.ndarray:
+    """The ids, in order, that stand for a piece of text: none that is special or unknown."""
+    special = {tokenizer.pad, tokenizer.sot, tokenizer.eot}
+    found = sorted(
+        number
+        for number, piece in pieces_by_id(tokenizer).items()
+        if number not in special and piece.place != "unknown"
+    )
+    if not found:
+        raise ConfigError(
+            "config.data.augment_text.token_replacement: the tokenizer has special ids alone"
+        )
+    return np.array(found, np.int32)
 
 
 def text_rng(seed: int, position: int) -> np.random.Generator:

@@ -10,6 +10,7 @@ from caption_texts import AWKWARD, captions, invented
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 from bigclip.config import ConfigError
+from bigclip.data.augment_text import TextAugmenter
 from bigclip.data.tokenizer import Tokenizer, huggingface_tokenizer, load_tokenizer
 
 # As in AWKWARD: what spells special tokens is the one thing that is cut differently.
@@ -115,6 +116,21 @@ def test_ids_are_those_of_the_library_for_any_text(folder, kind):
         assert ours([text])[0].tolist() == theirs.encode(text).ids
 
     holds()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_replacements_are_all_tokens_that_a_text_may_hold(folder, originals, kind):
+    ours = huggingface_tokenizer(str(folder / kind), context_length=32)
+    decoder = originals[kind].get_added_tokens_decoder()
+    special = {number for number, token in decoder.items() if token.special}
+    assert len(special) >= 3
+    text = " ".join(captions()[:20])
+    augmenter = TextAugmenter(ours, token_replacement=0.99)
+    # Some 45,000 draws of 1,000 tokens: that one never comes has a probability of 1e-17.
+    rows = augmenter([text] * 1500, seed=0, positions=range(1500))
+    inner = set(rows.flat) - {ours.sot, ours.eot, ours.pad}
+    kept = set(ours.ids(text)) & special  # 1% is as it was: unknown words, too
+    assert inner - kept == set(originals[kind].get_vocab().values()) - special
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -12,6 +12,7 @@ import sentencepiece
 from caption_texts import AWKWARD, captions, invented
 
 from bigclip.config import ConfigError
+from bigclip.data.augment_text import TextAugmenter
 from bigclip.data.text_cleaning import CLEANERS
 from bigclip.data.tokenizer import Tokenizer, sentencepiece_tokenizer
 
@@ -181,14 +182,21 @@ def test_a_home_folder_may_be_abbreviated(files, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_vocabulary_has_no_marks(files, kind):
+def test_replacements_are_all_pieces_that_a_text_may_hold(files, kind):
     pad = "</s>" if kind == "bpe" else "model"
-    ours = sentencepiece_tokenizer(files[kind], context_length=16, pad=pad)
-    words = ours.vocabulary()
-    assert not set(words.values()) & {"<unk>", "<s>", "</s>", "<pad>"}
-    texts = captions()[:200]
-    cut = {one for text in texts for one in ours.ids(text)}
+    ours = sentencepiece_tokenizer(files[kind], context_length=32, pad=pad)
     library = sentencepiece.SentencePieceProcessor(model_file=files[kind])
-    assert cut - {library.unk_id()} <= set(words)
-    assert len(words) > 300
-    assert [words[one] for one in ours.ids(texts[0])] == ours.pieces(texts[0])
+    marks = {
+        one
+        for one in range(library.vocab_size())
+        if library.is_control(one) or library.is_unknown(one)
+    }
+    assert marks
+    augmenter = TextAugmenter(ours, token_replacement=0.99)
+    text = " ".join(captions()[:20])
+    # Some 45,000 draws of 1,200 pieces: that one never comes has a probability of 1e-13.
+    rows = augmenter([text] * 1500, seed=0, positions=range(1500))
+    drawn = set(rows.flat) - {ours.sot, ours.eot, ours.pad}
+    assert drawn == set(range(library.vocab_size())) - marks
+    known = captions()[0]  # what is unknown shows itself, and not its id
+    assert [ours.piece(one) for one in ours.ids(known)] == ours.pieces(known)

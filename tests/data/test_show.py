@@ -5,6 +5,7 @@ import collections
 import io
 import itertools
 import pathlib
+import re
 import types
 
 import numpy as np
@@ -304,11 +305,16 @@ def test_pieces_are_readable(tokenizer_path):
         ("␣", True), ("\\xc3", False), ("\\xa9", False),
     ]  # fmt: skip
     assert told(own, "") == []
+    passes_over = train_tokenizer([WORDS] * 3, vocab_size=330, unknown_words="leave_out")
+    assert told(passes_over, "é red fox") == [("red", True), ("fox", True)]
+    control = [piece.text for piece in readable_pieces(own, [own.piece(n) for n in range(1, 257)])]
+    assert "\\x00" in control
+    assert not any(map(re.compile(r"[\x00-\x1f\x7f]").search, control))
     assert told(clip_bpe(), "Photographs of cafés") == [
         ("photographs", True), ("of", True), ("caf", True), ("és", False)
     ]  # fmt: skip
     cuts = {"é": ["\u2581é"], "Ã fox": ["\u2581Ã", "\u2581f", "ox"]}
-    sentencepiece = types.SimpleNamespace(pieces=cuts.get)
+    sentencepiece = types.SimpleNamespace(pieces=cuts.get, is_byte_level=False)
     assert told(sentencepiece, "Ã fox") == [("Ã", True), ("f", True), ("ox", False)]
 
 
@@ -320,6 +326,17 @@ def test_cut_pieces_are_those_the_model_does_not_see(pipeline_of):
     [caption] = example.captions
     assert (caption.num_tokens, caption.is_cut, sum(caption.seen)) == (14, True, 6)
     assert [piece.text for piece in caption.pieces[:3]] == ["fox", "owl", "red"]
+
+
+def as_read(word):
+    """A piece of a byte-level vocabulary as a person reads it, by the bytes' own table."""
+    whole = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    borrowed = [byte for byte in range(256) if byte not in whole]
+    table = {chr(byte): byte for byte in whole}
+    table |= {chr(256 + place): byte for place, byte in enumerate(borrowed)}
+    text = bytes(table[one] for one in word).decode("utf-8", "backslashreplace")
+    text = re.sub("[\\x00-\\x1f\\x7f-\\x9f]", lambda one: f"\\x{ord(one[0]):02x}", text)
+    return text.strip() or "␣"
 
 
 def test_dropped_tokens_and_words_in_pieces_are_told(pipeline_of):
@@ -335,10 +352,8 @@ def test_dropped_tokens_and_words_in_pieces_are_told(pipeline_of):
     for caption in (caption for example in sheet.examples for caption in example.captions):
         columns = zip(caption.pieces, caption.others, caption.seen, strict=True)
         seen = [(other or piece).text for piece, other, seen in columns if seen]
-        words = {
-            number: readable_pieces(pipeline.tokenizer, [word])[0].text
-            for number, word in pipeline.tokenizer.vocabulary().items()
-        }
+        vocabulary = pipeline.tokenizer.to_dict()["pieces"]["model"]["vocab"]
+        words = {number: as_read(word) for word, number in vocabulary.items()}
         assert seen == [words[one] for one in caption.ids.tolist() if one in words]
         spelt = "".join(piece.text for piece in caption.pieces).replace("␣", "")
         assert spelt == caption.text.replace(" ", "")

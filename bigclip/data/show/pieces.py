@@ -1,5 +1,6 @@
 """The pieces of a tokenizer as people read them: letters instead of byte codes and marks."""
 
+import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,7 +11,6 @@ _HIDDEN = [byte for byte in range(256) if byte not in _VISIBLE]
 # Byte-level BPE writes bytes that print as themselves, the others as characters from U+0100 on.
 _BYTES = {chr(byte): byte for byte in _VISIBLE}
 _BYTES |= {chr(256 + place): byte for place, byte in enumerate(_HIDDEN)}
-_PROBE, _PROBE_BYTES = "é", "Ã©"
 _END, _START = "</w>", "\u2581"  # of a word: CLIP's mark, SentencePiece's mark
 
 
@@ -29,16 +29,15 @@ def readable_pieces(tokenizer: Tokenizer, pieces: Sequence[str]) -> list[Piece]:
         pieces: as `Tokenizer.pieces` gives them.
 
     Returns:
-        One of each; a byte that is no whole character is written as in "\\xc3".
+        One of each; bytes that are no whole character, or none that is seen, are written as in
+        "\\xc3".
     """
-    probe = "".join(tokenizer.pieces(_PROBE)).replace(_END, "")
-    is_bytes = probe.lstrip("Ġ").startswith(_PROBE_BYTES[0])
     marks_ends = any(piece.endswith(_END) for piece in pieces)
     found, after_end = [], True
     for piece in pieces:
         ends = piece.endswith(_END)
         piece = piece.removesuffix(_END)
-        if is_bytes:
+        if tokenizer.is_byte_level:
             piece = _from_bytes(piece)
         starts = after_end if marks_ends else piece.startswith((" ", _START)) or not found
         found.append(Piece(piece.replace(_START, " ").strip() or "␣", starts))
@@ -49,4 +48,8 @@ def readable_pieces(tokenizer: Tokenizer, pieces: Sequence[str]) -> list[Piece]:
 def _from_bytes(piece: str) -> str:
     if not all(character in _BYTES for character in piece):
         return piece  # a special word of the vocabulary
-    return bytes(_BYTES[character] for character in piece).decode("utf-8", "backslashreplace")
+    text = bytes(_BYTES[character] for character in piece).decode("utf-8", "backslashreplace")
+    # Control characters, which a random token may be, have no place in a page.
+    return "".join(
+        f"\\x{ord(one):02x}" if unicodedata.category(one) == "Cc" else one for one in text
+    )

@@ -29,7 +29,7 @@ class Caption(NamedTuple):
         ids: int32 [L], as in the batch.
         pieces: how it is cut, all of it.
         kept: of each piece, whether it was not left out at random.
-        others: of each piece, the random one that stands in its place, if any.
+        others: of each piece, the random one that stands in its place if it is kept, if any.
         num_tokens: of the kept ones, special ids included; more than L if it is cut.
     """
 
@@ -154,7 +154,10 @@ def _caption(
         ids=ids,
         pieces=readable_pieces(tokenizer, cut),
         kept=kept,
-        others=[one and readable_pieces(tokenizer, [one])[0] for one in others],
+        others=[
+            None if one is None else readable_pieces(tokenizer, [tokenizer.piece(one)])[0]
+            for one in others
+        ],
         num_tokens=count_tokens(tokenizer, sum(kept)),
     )
 

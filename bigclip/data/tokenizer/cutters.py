@@ -19,19 +19,30 @@ class Cutter(Protocol):
 
     Attributes:
         num_ids: one more than the largest id that a text can get.
+        is_byte_level: whether the characters of a piece stand for bytes.
     """
 
     num_ids: int
+    is_byte_level: bool
 
     def ids(self, text: str) -> list[int]: ...
 
     def pieces(self, text: str) -> list[str]: ...
 
-    def vocabulary(self) -> dict[int, str]:
-        """Return the piece of each id that stands for text: no mark, no unknown word."""
-        ...
+    def piece(self, number: int) -> str: ...
 
     def to_dict(self) -> dict: ...
+
+
+def is_byte_level(content: dict) -> bool:
+    """Whether what a `tokenizer.json` describes turns texts into bytes before it cuts them."""
+    stages = [content.get("pre_tokenizer") or {}]
+    while stages:
+        stage = stages.pop()
+        if stage.get("type") == "ByteLevel":
+            return True
+        stages += stage.get("pretokenizers", [])
+    return False
 
 
 def open_json(content: str) -> tokenizers.Tokenizer:
@@ -62,6 +73,7 @@ class JsonCutter:
         self._content = json.dumps(content)
         self._cut = open_json(self._content)
         self.num_ids = 1 + max(self._cut.get_vocab().values(), default=-1)
+        self.is_byte_level = is_byte_level(content)
 
     # One text a call: the library's own batches start threads, which forbid a later fork.
     def ids(self, text: str) -> list[int]:
@@ -70,11 +82,8 @@ class JsonCutter:
     def pieces(self, text: str) -> list[str]:
         return self._cut.encode(text, add_special_tokens=False).tokens
 
-    def vocabulary(self) -> dict[int, str]:
-        marks = self._cut.get_added_tokens_decoder()
-        words = self._cut.get_vocab(with_added_tokens=False)
-        unknown = getattr(self._cut.model, "unk_token", None)
-        return {one: word for word, one in words.items() if one not in marks and word != unknown}
+    def piece(self, number: int) -> str:
+        return self._cut.id_to_token(number)
 
     def to_dict(self) -> dict:
         return json.loads(self._content)
@@ -85,6 +94,8 @@ class SentencePieceCutter:
 
     The library itself cuts, for its rules of normalization and of ties are nobody else's.
     """
+
+    is_byte_level = False  # single bytes are pieces of their own, "<0x0A>"
 
     def __init__(self, model: bytes):
         """Load the model.
@@ -107,13 +118,8 @@ class SentencePieceCutter:
     def pieces(self, text: str) -> list[str]:
         return self.processor.encode(text, out_type=str)
 
-    def vocabulary(self) -> dict[int, str]:
-        cut = self.processor
-        return {
-            one: cut.id_to_piece(one)
-            for one in range(self.num_ids)
-            if not (cut.is_control(one) or cut.is_unknown(one) or cut.is_unused(one))
-        }
+    def piece(self, number: int) -> str:
+        return self.processor.id_to_piece(number)
 
     def to_dict(self) -> dict:
         return {"sentencepiece": base64.b64encode(self._model).decode("ascii")}

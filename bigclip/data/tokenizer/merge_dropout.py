@@ -37,7 +37,8 @@ class MergeDropout:
         """
         content = tokenizer.to_dict()["pieces"]
         model = content.get("model", {})
-        if not _is_byte_level(content) or model.get("type") != "BPE" or _has_more_rules(content):
+        # Bytes: so every letter is in the vocabulary.
+        if not tokenizer.is_byte_level or model.get("type") != "BPE" or _has_more_rules(content):
             raise ConfigError(
                 "config.data.augment_text.merge_dropout needs a byte-level byte-pair tokenizer, as "
                 'config.tokenizer.kind = "trained" or "clip_bpe"; set it to 0 for this one'
@@ -82,13 +83,6 @@ class MergeDropout:
 
     def __reduce__(self):
         return MergeDropout, (self._tokenizer, self._dropout)
-
-
-def _is_byte_level(content: dict) -> bool:
-    """Whether words are turned into bytes, so that every letter is in the vocabulary."""
-    stage = content.get("pre_tokenizer") or {}
-    stages = stage.get("pretokenizers", [stage])
-    return any(one.get("type") == "ByteLevel" for one in stages)
 
 
 def _has_more_rules(content: dict) -> bool:

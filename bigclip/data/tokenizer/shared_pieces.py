@@ -4,14 +4,13 @@ For who goes on with trained embeddings of tokens: row i of that table is worth 
 where id i still stands for the same piece of text.
 """
 
-import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 import sentencepiece
 
-from bigclip.data.tokenizer.cutters import open_cutter
+from bigclip.data.tokenizer.cutters import is_byte_level, open_cutter
 from bigclip.data.tokenizer.tokenizer import Tokenizer
 from bigclip.data.tokenizer.training import byte_characters
 
@@ -64,7 +63,7 @@ def _of_sentencepiece(processor: sentencepiece.SentencePieceProcessor) -> dict[i
     found = {}
     for number in range(processor.vocab_size()):
         text = processor.id_to_piece(number)
-        if processor.is_control(number):
+        if processor.is_control(number) or processor.is_unused(number):
             continue  # comes out of no text
         if processor.is_unknown(number):
             found[number] = _UNKNOWN
@@ -91,7 +90,7 @@ def _of_json(content: dict[str, Any]) -> dict[int, Piece]:
         vocabulary = ((word, number) for number, (word, _) in enumerate(model["vocab"]))
     end = model.get("end_of_word_suffix") or ""
     going_on = model.get("continuing_subword_prefix") or ""
-    in_bytes = "ByteLevel" in json.dumps(content.get("pre_tokenizer"))
+    in_bytes = is_byte_level(content)
     values = _byte_values() if in_bytes else {}
     found = {}
     for word, number in vocabulary:

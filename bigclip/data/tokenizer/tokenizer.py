@@ -32,6 +32,7 @@ class Tokenizer:
 
     Attributes:
         vocab_size: V, one more than the largest id that can come out.
+        is_byte_level: whether the characters of `pieces` stand for bytes, as in GPT-2's vocabulary.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Tokenizer:
         self.pad = pad
         self.clean = clean
         self._cutter = open_cutter(pieces)
+        self.is_byte_level = self._cutter.is_byte_level
         self._head = [] if sot is None else [sot]
         self._tail = [] if eot is None else [eot]
         self.vocab_size = max(self._cutter.num_ids, 1 + max([pad, *self._head, *self._tail]))
@@ -109,10 +111,9 @@ class Tokenizer:
         """Show how a text is cut, for people: a piece for each of `ids`."""
         return self._cutter.pieces(self.clean_text(text))
 
-    def vocabulary(self) -> dict[int, str]:
-        """Return the ids that stand for text, special ids excepted, and the piece of each."""
-        special = {self.pad, *self._head, *self._tail}
-        return {one: word for one, word in self._cutter.vocabulary().items() if one not in special}
+    def piece(self, number: int) -> str:
+        """Show an id that is not special, as `pieces` does."""
+        return self._cutter.piece(number)
 
     def to_dict(self) -> dict:
         """Return everything as plain data for JSON."""
