@@ -9,6 +9,7 @@ The `tokenizers` library has this, but its random numbers cannot be seeded.
 """
 
 import json
+import sys
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from bigclip.data.tokenizer.tokenizer import Tokenizer
 # The work grows with the square of a word's length. What is longer is no word: an address, a line
 # of a script without blanks, rubbish.
 _LONGEST_WORD = 64
+_NO_MERGE = sys.maxsize  # the rank of a pair that is never merged
 
 
 class MergeDropout:
@@ -67,19 +69,25 @@ class MergeDropout:
         if len(word) > _LONGEST_WORD:
             return [token.value for token in self._library.model.tokenize(word)]
         pieces = [*word[:-1], word[-1:] + self._suffix]
-        while len(pieces) > 1:
-            passed_over = (rng.random(len(pieces) - 1) < self._dropout).tolist()
-            ranks = map(self._ranks.get, zip(pieces, pieces[1:], strict=False))
-            merges = [
-                (rank, place)
-                for place, rank in enumerate(ranks)
-                if rank is not None and not passed_over[place]
-            ]
-            if not merges:
+        ranks = [self._rank(pair) for pair in zip(pieces, pieces[1:], strict=False)]
+        # One number at a time: for the few pairs of a word, arrays take three times as long.
+        draw, dropout = rng.random, self._dropout
+        while ranks:
+            best, place = _NO_MERGE, -1
+            for at, rank in enumerate(ranks):
+                if draw() >= dropout and rank < best:
+                    best, place = rank, at
+            if place < 0:
                 break
-            _, place = min(merges)
             pieces[place : place + 2] = [pieces[place] + pieces[place + 1]]
+            del ranks[place]
+            for at in (place - 1, place):
+                if 0 <= at < len(ranks):
+                    ranks[at] = self._rank((pieces[at], pieces[at + 1]))
         return pieces
+
+    def _rank(self, pair: tuple[str, str]) -> int:
+        return self._ranks.get(pair, _NO_MERGE)
 
     def __reduce__(self):
         return MergeDropout, (self._tokenizer, self._dropout)
