@@ -20,7 +20,7 @@ def get_config(arg: str = "softmax") -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.batch_size = 512
-    config.total_steps = 1_000
+    config.total_steps = 1_200
 
     config.task = {
         "name": "contrastive",
