@@ -8,6 +8,7 @@ says everything that shaped it. `parse_config_flags` reads the command line that
 `read_file` reads a file alone.
 """
 
+import ast
 import difflib
 import inspect
 import json
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from absl import flags
+from ml_collections import config_flags
 
 
 class ConfigError(ValueError):
@@ -155,6 +157,23 @@ def _last_words(told: str) -> str:
     return re.sub(r"^[\w.]*(Error|Exception): ", "", last)
 
 
+class ListParser(flags.ArgumentParser):
+    """Reads a list on the command line, which `config_flags` by itself does not.
+
+    `['a.tar', 'b.tar']`, as Python writes it, or one element alone: `a.tar`, `3`.
+    """
+
+    def parse(self, argument: str) -> list:
+        try:
+            value = ast.literal_eval(argument)
+        except (SyntaxError, ValueError):
+            value = argument
+        return list(value) if isinstance(value, list | tuple) else [value]
+
+    def flag_type(self) -> str:
+        return "list"
+
+
 def parse_config_flags(argv: list[str]) -> list[str]:
     """Parse the command line of a command with a `--config` of `config_flags`.
 
@@ -167,6 +186,7 @@ def parse_config_flags(argv: list[str]) -> list[str]:
     Raises:
         SystemExit: with code 2, for a mistake in the command line or in the configuration's file.
     """
+    config_flags.register_flag_parser_for_type(list, ListParser())
     try:
         try:
             rest = flags.FLAGS(argv)

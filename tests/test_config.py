@@ -1,7 +1,8 @@
 """Strict reading: the message must lead the user to the mend."""
 
 import pytest
-from ml_collections import ConfigDict
+from absl import flags
+from ml_collections import ConfigDict, config_flags
 
 from bigclip import config
 
@@ -70,3 +71,29 @@ def test_plain_takes_data_only():
 def test_differences_are_named_by_path():
     old, new = {"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3, "d": 4}}
     assert config.differences(old, new) == ["config.a.c: 2 -> 3", "config.a.d: None -> 4"]
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("/data/{000..127}.tar", ["/data/{000..127}.tar"]),
+        ("['a.tar', 'b c.tar']", ["a.tar", "b c.tar"]),
+        ("('a.tar',)", ["a.tar"]),
+        ("[]", []),
+        ("3", [3]),
+    ],
+)
+def test_lists_can_be_changed_on_the_command_line(tmp_path, monkeypatch, said, meant):
+    path = tmp_path / "some.py"
+    path.write_text(
+        "from ml_collections import ConfigDict\n"
+        "def get_config():\n"
+        "    return ConfigDict({'source': {'shards': ['embedded.tar']}})\n"
+    )
+    values = flags.FlagValues()
+    monkeypatch.setattr(flags, "FLAGS", values)
+    words = ["train", f"--config={path}", f"--config.source.shards={said}"]
+    # config_flags looks for the changed keys in the words themselves.
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=words)
+    assert config.parse_config_flags(words) == ["train"]
+    assert values.config.source.shards == meant
